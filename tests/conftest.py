@@ -1,0 +1,135 @@
+"""Fixtures for all tests: a tiny data set on disk with planted truth, and a cache folder of the test's own."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from brainviz.datasets import open_dataset
+from brainviz.datasets.base import Dataset
+
+N_IMAGES, N_TEST_IMAGES, SIZE, MESH_SIZE = 40, 4, 32, 10_242
+
+#: ROI set -> names of its values, from 1; as many vertices each as TINY_SIZES says.
+TINY_SETS = {"prf-visualrois": ("V1v", "V1d", "V2v", "hV4"), "floc-faces": ("OFA", "FFA-1")}
+TINY_SIZES = {"V1v": 30, "V1d": 28, "V2v": 26, "FFA-1": 24}
+#: Vertices in no ROI.
+TINY_REST = 12
+
+
+@pytest.fixture(autouse=True)
+def no_user_config(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads the user's brainviz.toml, whichever it is."""
+    config = tmp_path_factory.getbasetemp() / "empty-brainviz.toml"
+    config.touch()
+    monkeypatch.setenv("BRAINVIZ_CONFIG", str(config))
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty folder that BRAINVIZ_CACHE names."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    monkeypatch.setenv("BRAINVIZ_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of real data that lies beside the repository, or skip the test."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.exists():
+        pytest.skip("needs the real data in ../shared/data, which are not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a tiny data set in the Algonauts layout; tests must not change it (see `tiny_copy`).
+
+    Two subjects, both hemispheres, positions on fsaverage5, 40 pictures of 32 x 32 pixels each. Responses are the mean
+    colours of the picture's quarters, mixed at random, plus noise. subj02 lacks FFA-1 on the left and has no noise
+    ceiling; its first picture is subj01's third. hV4 and OFA are empty.
+    """
+    root = tmp_path_factory.mktemp("tiny") / "tiny"
+    shared = _picture(np.random.default_rng(99))
+    for number, subject in enumerate(("subj01", "subj02")):
+        _write_subject(root / subject, number, shared)
+    (root / "dataset.toml").write_text(
+        'name = "Tiny"\nmesh = "fsaverage5"\n\n'
+        '[defaults]\nnetwork = "alexnet_compact"\nweights = "random"\nimage_size = 32\n'
+    )
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tiny_root: Path) -> Dataset:
+    """Return `tiny_root`, opened."""
+    return open_dataset(tiny_root)
+
+
+@pytest.fixture
+def tiny_copy(tiny_root: Path, tmp_path: Path) -> Path:
+    """Return a copy of `tiny_root` that the test may damage."""
+    return Path(shutil.copytree(tiny_root, tmp_path / "tiny"))
+
+
+def _picture(rng: np.random.Generator) -> np.ndarray:
+    """Return four noisy coloured quarters, (SIZE, SIZE, 3) uint8."""
+    quarters = rng.uniform(40, 215, (2, 2, 3)).repeat(SIZE // 2, axis=0).repeat(SIZE // 2, axis=1)
+    return (quarters + rng.normal(0, 10, quarters.shape)).clip(0, 255).astype(np.uint8)
+
+
+def _write_subject(folder: Path, number: int, shared: np.ndarray) -> None:
+    rng = np.random.default_rng(number)
+    pictures = [_picture(rng) for _ in range(N_IMAGES + N_TEST_IMAGES)]
+    ids = [f"pic-{1000 * number + i:05d}" for i in range(len(pictures))]
+    place = 2 if number == 0 else 0
+    pictures[place], ids[place] = shared, "pic-09999"
+    for folder_name, prefix, first, last in (
+        ("training_split/training_images", "train", 0, N_IMAGES),
+        ("test_split/test_images", "test", N_IMAGES, None),
+    ):
+        (folder / folder_name).mkdir(parents=True)
+        for i, (picture, name) in enumerate(zip(pictures[first:last], ids[first:last], strict=True), start=1):
+            Image.fromarray(picture).save(folder / folder_name / f"{prefix}-{i:04d}_{name}.png")
+    colours = np.array([p.reshape(2, SIZE // 2, 2, SIZE // 2, 3).mean((1, 3)).ravel() for p in pictures[:N_IMAGES]])
+    colours = (colours - colours.mean(0)) / colours.std(0)
+    for hemi in ("lh", "rh"):
+        _write_hemisphere(folder, hemi, colours, lacks={"FFA-1"} if (number, hemi) == (1, "lh") else set(), rng=rng)
+        if number == 0:
+            (folder / "noise_ceiling").mkdir(exist_ok=True)
+            n = np.load(folder / f"training_split/training_fmri/{hemi}_training_fmri.npy", mmap_mode="r").shape[1]
+            np.save(folder / f"noise_ceiling/{hemi}_noise_ceiling.npy", np.full(n, 0.8, np.float32))
+    for roi_set, names in TINY_SETS.items():
+        mapping = np.array({0: "Unknown", **dict(enumerate(names, start=1))}, dtype=object)
+        np.save(folder / f"roi_masks/mapping_{roi_set}.npy", mapping, allow_pickle=True)
+
+
+def _write_hemisphere(folder: Path, hemi: str, colours: np.ndarray, lacks: set[str], rng: np.random.Generator) -> None:
+    """Write responses (signal share 0.8), and masks in both spaces; ROIs lie one after the other on the mesh."""
+    sizes = {name: 0 if name in lacks else size for name, size in TINY_SIZES.items()}
+    owner = np.repeat([*sizes, ""], [*sizes.values(), TINY_REST])
+    positions = np.sort(rng.choice(MESH_SIZE, len(owner), replace=False))
+    mixing = rng.standard_normal((colours.shape[1], len(owner))) / np.sqrt(colours.shape[1])
+    responses = np.sqrt(0.8) * colours @ mixing + np.sqrt(0.2) * rng.standard_normal((len(colours), len(owner)))
+    for part in ("training_split/training_fmri", "roi_masks"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    np.save(folder / f"training_split/training_fmri/{hemi}_training_fmri.npy", responses.astype(np.float32))
+
+    def save_mask(name: str, values: np.ndarray) -> None:
+        on_mesh = np.zeros(MESH_SIZE, np.int64)
+        on_mesh[positions] = values
+        np.save(folder / f"roi_masks/{hemi}.{name}_fsaverage_space.npy", on_mesh)
+
+    save_mask("all-vertices", np.ones(len(owner), np.int64))
+    for roi_set, names in TINY_SETS.items():
+        labels = np.zeros(len(owner), np.int64)
+        for value, name in enumerate(names, start=1):
+            labels[owner == name] = value
+        save_mask(roi_set, labels)
+        np.save(folder / f"roi_masks/{hemi}.{roi_set}_challenge_space.npy", labels)
