@@ -1,0 +1,95 @@
+"""How long runs will take, judged from the runs that this machine finished before."""
+
+from __future__ import annotations
+
+import json
+import socket
+import statistics
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+from brainviz.runs.specs import EncodingSpec, FeaturesSpec, FinetuneSpec, Spec
+from brainviz.runs.store import Run, Store
+
+#: An estimate rests on the median of this many latest runs.
+RUNS_LOOKED_AT = 10
+
+
+def missing(specs: Iterable[Spec], store: Store | None = None) -> list[Spec]:
+    """Return the specs, and those they build on, that have no finished run; each once, dependencies first."""
+    store = store or Store()
+    found: dict[str, Spec] = {}
+
+    def visit(spec: Spec) -> None:
+        run = store.find(spec)
+        if spec.run_id in found or (run is not None and run.state == "done"):
+            return
+        for needed in spec.dependencies():
+            visit(needed)
+        found[spec.run_id] = spec
+
+    for spec in specs:
+        visit(spec)
+    return list(found.values())
+
+
+def estimate_seconds(specs: Iterable[Spec], store: Store | None = None) -> float | None:
+    """Return how many seconds the missing ones of these runs will take, one after the other.
+
+    Each is compared with the latest runs on this machine of the same kind, network and image size, by the seconds they
+    took per unit of work (see `work`).
+
+    Returns
+    -------
+    float or None
+        0 when nothing is missing; None when some kind of run has no finished one to compare with.
+    """
+    store = store or Store()
+    rates: dict[tuple[Any, ...], float | None] = {}
+    total = 0.0
+    for spec in missing(specs, store):
+        key = likeness(spec)
+        if key not in rates:
+            rates[key] = _seconds_per_work(key, store)
+        rate = rates[key]
+        if rate is None:
+            return None
+        total += rate * work(spec, store)
+    return total
+
+
+def likeness(spec: Spec) -> tuple[Any, ...]:
+    """Return what two runs must share for one to tell about the other: kind, network and image size."""
+    network = spec.features if isinstance(spec, EncodingSpec) else spec
+    assert isinstance(network, FinetuneSpec | FeaturesSpec)
+    return (spec.kind, network.network, network.image_size)
+
+
+def work(spec: Spec, store: Store) -> float:
+    """Return the size of a run: pictures times epochs (finetune), or pictures times layers (features, encoding)."""
+    images = _n_images(spec, store)
+    if isinstance(spec, FinetuneSpec):
+        return images * spec.epochs
+    features = spec.features if isinstance(spec, EncodingSpec) else spec
+    assert isinstance(features, FeaturesSpec)
+    return images * len(features.layers)
+
+
+def _n_images(spec: Spec, store: Store) -> float:
+    """Return the subject's number of pictures, as remembered with the data set; 1 where nothing is remembered."""
+    try:
+        known = json.loads((store.cache / "datasets" / f"{spec.dataset}.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return 1.0
+    return float(known["n_images"][spec.subject])
+
+
+def _seconds_per_work(key: tuple[Any, ...], store: Store) -> float | None:
+    runs = (run for run in store.runs(kind=key[0], state="done") if likeness(run.spec) == key and _ran_here(run))
+    rates = [run.manifest()["seconds"] / work(run.spec, store) for run in islice(runs, RUNS_LOOKED_AT)]
+    return statistics.median(rates) if rates else None
+
+
+def _ran_here(run: Run) -> bool:
+    return bool(run.manifest()["host"] == socket.gethostname())

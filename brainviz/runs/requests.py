@@ -1,0 +1,446 @@
+"""From flat settings, as a form or a command line gives them, to a spec; and what the workers must know to compute it.
+
+A spec names its data set and its weights by digest. The folder and the file behind them are remembered beside the
+results: ``<cache>/datasets/<fingerprint>.json`` and ``<cache>/weights/<digest>.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
+
+import numpy as np
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from brainviz.config import cache_dir, load_config, nearest
+from brainviz.datasets.base import HEMISPHERE_NAMES, MIN_ROI_VERTICES, Dataset
+from brainviz.errors import DatasetError, SpecError
+from brainviz.runs.specs import SPEC_CLASSES, EncodingSpec, FeaturesSpec, FinetuneSpec, Spec, spec_error
+from brainviz.runs.store import write_json
+
+if TYPE_CHECKING:
+    from brainviz.datasets.index import DatasetIndex
+    from brainviz.models.backbones import ResolvedWeights
+
+AnySpecClass = TypeVar("AnySpecClass", bound=Spec)
+
+#: The network state that no run tunes.
+UNTUNED = "untuned"
+
+#: The specs that a request of each kind is made of, outermost first; the tuned network's is left out when it is
+#: untuned.
+LAYERS_OF_KIND: Mapping[str, tuple[type[Spec], ...]] = {
+    "finetune": (FinetuneSpec,),
+    "features": (FeaturesSpec, FinetuneSpec),
+    "encoding": (EncodingSpec, FeaturesSpec, FinetuneSpec),
+}
+
+#: Fields that are no settings: they are chosen with the data, found out, or made here.
+NOT_SETTINGS = frozenset(
+    {"kind", "version", "dataset", "subject", "hemi", "roi", "method", "weights_digest", "features", "finetune"}
+)
+
+#: Settings that belong to a network: a data set's suggestions for another network do not apply.
+NETWORK_SETTINGS = ("weights", "image_size", "layers")
+
+
+@dataclass(frozen=True)
+class SettingField:
+    """One setting of a kind of run, as form, command line and docs show it.
+
+    Attributes
+    ----------
+    name, label, description : str
+    type : str
+        ``"int"``, ``"float"``, ``"text"``, ``"flag"``, ``"choice"``, ``"texts"`` or ``"numbers"`` (the last two:
+        comma-separated).
+    default : object
+        What applies when neither data set nor network suggests anything.
+    choices : tuple of str
+        For ``"choice"``.
+    minimum, maximum : float or None
+        Limits.
+    open_minimum, open_maximum : bool
+        Whether the limit itself is not allowed.
+    group : str
+        Settings shown together.
+    tuned_only : bool
+        Whether it shapes the tuning, and so means nothing for an untuned network.
+    """
+
+    name: str
+    label: str
+    description: str
+    type: str
+    default: Any
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    open_minimum: bool = False
+    open_maximum: bool = False
+    group: str = "settings"
+    tuned_only: bool = False
+
+
+@cache
+def field_table(kind: str) -> tuple[SettingField, ...]:
+    """Return the settings of a kind of run: those of its spec and of the specs nested in it, each name once.
+
+    Raises
+    ------
+    SpecError
+        There is no such kind.
+    """
+    require_kind(kind)
+    fields: dict[str, SettingField] = {}
+    if kind != "finetune":
+        fields["method"] = SettingField(
+            "method",
+            "Method",
+            "network state: untuned, or how it is tuned",
+            "choice",
+            UNTUNED,
+            methods(kind),
+            group="network",
+        )
+    else:
+        fields["method"] = _setting_field("method", FinetuneSpec.model_fields["method"], tuned_only=False)
+    for cls in LAYERS_OF_KIND[kind]:
+        for name, info in cls.model_fields.items():
+            if name not in NOT_SETTINGS and name not in fields:
+                fields[name] = _setting_field(name, info, tuned_only=cls is FinetuneSpec and kind != "finetune")
+    return tuple(fields.values())
+
+
+def methods(kind: str) -> tuple[str, ...]:
+    """Return the methods that a kind of run knows; for kinds that only use a network, the untuned one comes first."""
+    tuned: tuple[str, ...] = get_args(FinetuneSpec.model_fields["method"].annotation)
+    return tuned if kind == "finetune" else (UNTUNED, *tuned)
+
+
+def require_kind(kind: str) -> None:
+    """Raise `SpecError` unless there is such a kind of run."""
+    if kind not in SPEC_CLASSES:
+        raise SpecError(
+            "There is no such kind of run.",
+            got=kind,
+            expected=", ".join(SPEC_CLASSES),
+            mend=_suggestion(kind, SPEC_CLASSES),
+        )
+
+
+def default_settings(kind: str, dataset: Dataset, network: str | None = None) -> dict[str, Any]:
+    """Return what each setting of a kind of run is for this data set unless the user says otherwise.
+
+    Parameters
+    ----------
+    kind : str
+    dataset : Dataset
+        Its `defaults` come first; those that belong to a network only if it is the network in question.
+    network : str, optional
+        The network the user chose.
+
+    Raises
+    ------
+    SpecError
+        The data set suggests a setting that no kind of run has.
+    """
+    from brainviz.models import backbones
+
+    fields = {field.name: field for field in field_table(kind)}
+    suggested = dict(dataset.defaults)
+    every = {field.name for each in SPEC_CLASSES for field in field_table(each)}
+    for name in suggested:
+        if name not in every:
+            raise SpecError(
+                f"The data set {dataset.name!r} suggests a setting that there is not.",
+                got=name,
+                mend=_suggestion(name, every),
+            )
+    own = suggested.get("network", FinetuneSpec.model_fields["network"].default)
+    network = network or own
+    if network != own:
+        suggested = {name: value for name, value in suggested.items() if name not in NETWORK_SETTINGS}
+    settings = {name: field.default for name, field in fields.items()}
+    settings |= {"weights": backbones.default_weights(network), "image_size": backbones.default_image_size(network)}
+    if "layers" in fields:
+        settings["layers"] = backbones.candidate_layers(network)
+    return settings | {name: value for name, value in suggested.items() if name in fields} | {"network": network}
+
+
+def make_spec(
+    kind: str,
+    dataset: Dataset,
+    index: DatasetIndex,
+    *,
+    subject: str,
+    hemi: str | None = None,
+    roi: str | None = None,
+    method: str | None = None,
+    allow_files: bool = False,
+    **values: Any,
+) -> Spec:
+    """Return the spec that flat settings ask for; the one way to it for pages and command line.
+
+    Parameters
+    ----------
+    kind : str
+        A key of `specs.SPEC_CLASSES`.
+    dataset : Dataset
+    index : DatasetIndex
+        Of the same data set; its fingerprint goes into the spec.
+    subject : str
+    hemi, roi : str, optional
+        Needed unless the features of an untuned network are asked for.
+    method : str, optional
+        One of `methods`; the first of them unless given.
+    allow_files : bool
+        Whether `weights` may be a path. Only the command line says so: nothing from a form or link is used as a path.
+    **values
+        Settings by the names in `field_table`, as text or as what they are. Each goes to every nested spec that has
+        such a field.
+
+    Raises
+    ------
+    SpecError
+        An unknown kind, setting or method (the nearest known is named), or a value out of range.
+    DatasetError
+        No such subject, hemisphere or ROI, or a ROI with fewer than `MIN_ROI_VERTICES` vertices.
+    WeightsError
+        There are no such weights.
+    """
+    require_kind(kind)
+    method = method or methods(kind)[0]
+    if method not in methods(kind):
+        raise SpecError(
+            "There is no such method.",
+            got=method,
+            expected=", ".join(methods(kind)),
+            mend=_suggestion(method, methods(kind)),
+        )
+    _require_known(kind, method, values)
+    dataset.require_subject(subject)
+    _require_pictures(index, subject)
+    if kind != "features" or method != UNTUNED:
+        require_roi(dataset, subject, hemi, roi)
+
+    settings = default_settings(kind, dataset, values.get("network")) | values
+    resolved = _resolved(
+        settings["network"], str(settings["weights"]), allow_files, _file_state(str(settings["weights"]))
+    )
+    settings |= {"weights": resolved.name, "weights_digest": resolved.digest}
+    settings |= {"dataset": index.fingerprint, "subject": subject, "hemi": hemi, "roi": roi}
+    spec = _nest(kind, method, settings)
+    remember_dataset(dataset, index)
+    if resolved.name == "file" and resolved.path is not None:
+        remember_weights(resolved.digest, resolved.path)
+    return spec
+
+
+def _nest(kind: str, method: str, settings: Mapping[str, Any]) -> Spec:
+    finetune = _build(FinetuneSpec, settings, method=method) if method != UNTUNED else None
+    if finetune is not None and kind == "finetune":
+        return finetune
+    features = _build(FeaturesSpec, settings, finetune=finetune)
+    return features if kind == "features" else _build(EncodingSpec, settings, features=features)
+
+
+def _build(cls: type[AnySpecClass], settings: Mapping[str, Any], **nested: Any) -> AnySpecClass:
+    fields = cls.model_fields
+    chosen = {
+        name: _listed(value, fields[name]) for name, value in settings.items() if name in fields and name != "method"
+    }
+    try:
+        return cls.model_validate(chosen | nested)
+    except ValidationError as error:
+        raise spec_error(error) from error
+
+
+def _listed(value: Any, info: FieldInfo) -> Any:
+    """Split comma-separated text where a list is wanted."""
+    if isinstance(value, str) and get_origin(info.annotation) is tuple:
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _require_known(kind: str, method: str, values: Mapping[str, Any]) -> None:
+    fields = {field.name: field for field in field_table(kind)}
+    for name in values:
+        if name not in fields:
+            raise SpecError(
+                f"A {kind} run has no setting {name!r}.",
+                got=name,
+                expected=", ".join(fields),
+                mend=_suggestion(name, fields),
+            )
+        if fields[name].tuned_only and method == UNTUNED:
+            raise SpecError(
+                f"{name!r} shapes the tuning of a network, and this run uses the untuned one.",
+                got=f"{name} with method {UNTUNED}",
+                mend=f"leave it out, or choose another method: {', '.join(methods(kind)[1:])}.",
+            )
+
+
+def require_roi(dataset: Dataset, subject: str, hemi: str | None, roi: str | None) -> None:
+    """Raise unless the subject has the ROI in this hemisphere, with enough vertices for an analysis.
+
+    Raises
+    ------
+    SpecError
+        Hemisphere or ROI is not given.
+    DatasetError
+        No such hemisphere or ROI, or fewer than `MIN_ROI_VERTICES` vertices.
+    """
+    if hemi is None or roi is None:
+        raise SpecError("Hemisphere and ROI must be named.", got=f"hemi {hemi}, roi {roi}", mend="give both.")
+    dataset.require_hemisphere(subject, hemi)
+    # One row is read: a data set without one picture per row is refused here.
+    n_vertices = dataset.responses(subject, hemi, roi, np.arange(1)).shape[1]
+    if n_vertices < MIN_ROI_VERTICES:
+        raise DatasetError(
+            f"{roi} of {subject} in the {HEMISPHERE_NAMES[hemi]} is too small to analyse.",
+            got=f"{n_vertices} vertices",
+            expected=f"at least {MIN_ROI_VERTICES}",
+            mend="choose a larger ROI, or a union such as V1.",
+        )
+
+
+def _require_pictures(index: DatasetIndex, subject: str) -> None:
+    """Raise `DatasetError` if a picture of the subject cannot be decoded, which would end a run only later."""
+    broken = sum(not digest for digest in index.subjects[subject].image_digests)
+    if broken:
+        raise DatasetError(
+            f"{broken} of {subject}'s pictures cannot be decoded.",
+            mend="`python -m brainviz check` names them; copy them again from their source.",
+        )
+
+
+@lru_cache(maxsize=64)
+def _resolved(network: str, weights: str, allow_path: bool, _file: tuple[int, int] | None) -> ResolvedWeights:
+    """Find weights; the digest of a file is taken once per change, as a page asks for many specs at every click."""
+    from brainviz.models.backbones import resolve_weights
+
+    return resolve_weights(network, weights, allow_path=allow_path)
+
+
+def _file_state(weights: str) -> tuple[int, int] | None:
+    """Return size and time of change of the file that a name or path stands for; None where there is none."""
+    path = load_config().weights.get(weights, Path(weights))
+    return (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
+
+
+def memo_dir(cache: Path | None = None) -> Path:
+    """Return the folder in which the digests of data files are remembered."""
+    return (cache or cache_dir()) / "datasets" / "files"
+
+
+def remember_dataset(dataset: Dataset, index: DatasetIndex) -> None:
+    """Remember which folder has the contents that a fingerprint names."""
+    _remember(
+        cache_dir() / "datasets" / f"{index.fingerprint}.json",
+        {
+            "root": str(dataset.root.resolve()),
+            "name": dataset.name,
+            "n_images": {subject: len(known.image_digests) for subject, known in index.subjects.items()},
+        },
+    )
+
+
+def load_dataset(
+    fingerprint: str, cache: Path | None = None, progress: Callable[[int, int], None] | None = None
+) -> tuple[Dataset, DatasetIndex]:
+    """Return the data set with this fingerprint, after making sure that its files still have the contents that it
+    names.
+
+    Files whose size and modification time are as remembered are trusted; others are read again.
+
+    Raises
+    ------
+    DatasetError
+        Nothing is remembered of it, or its files have changed.
+    """
+    from brainviz.datasets import open_dataset
+    from brainviz.datasets.index import build_index
+
+    cache = cache or cache_dir()
+    path = cache / "datasets" / f"{fingerprint}.json"
+    if not path.exists():
+        raise DatasetError(
+            f"Nothing is known of the data set with fingerprint {fingerprint[:12]}.",
+            mend="ask for the run again from a page or the command line, which name the folder.",
+        )
+    root = Path(json.loads(path.read_text(encoding="utf-8"))["root"])
+    dataset = open_dataset(root)
+    index = build_index(dataset, memo_dir(cache), progress)
+    if index.fingerprint != fingerprint:
+        raise DatasetError(
+            f"The data in {root} have changed since the run was asked for.",
+            got=f"fingerprint {index.fingerprint[:12]}",
+            expected=f"fingerprint {fingerprint[:12]}",
+            mend="ask for the run again: it will be another run, about the data as they are now.",
+        )
+    return dataset, index
+
+
+def remember_weights(digest: str, path: Path) -> None:
+    """Remember which file has the weights that a digest names."""
+    _remember(cache_dir() / "weights" / f"{digest}.json", {"path": str(path.resolve())})
+
+
+def weights_path(digest: str, cache: Path | None = None) -> Path | None:
+    """Return the file remembered for these weights, or None; whether it still holds them is not looked at."""
+    path = (cache or cache_dir()) / "weights" / f"{digest}.json"
+    return Path(json.loads(path.read_text(encoding="utf-8"))["path"]) if path.exists() else None
+
+
+def _remember(path: Path, facts: Mapping[str, Any]) -> None:
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) == facts:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, facts)
+
+
+def _suggestion(name: str, known: Sequence[str] | Mapping[str, Any] | set[str]) -> str | None:
+    close = nearest(name, known)
+    return f"did you mean {close!r}?" if close else None
+
+
+def _setting_field(name: str, info: FieldInfo, *, tuned_only: bool) -> SettingField:
+    kind, choices = _type_of(info.annotation)
+    limits = {
+        key: getattr(item, key) for item in info.metadata for key in ("ge", "gt", "le", "lt") if hasattr(item, key)
+    }
+    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+    return SettingField(
+        name=name,
+        label=info.title or name,
+        description=info.description or "",
+        type=kind,
+        default=info.default,
+        choices=choices,
+        minimum=limits.get("ge", limits.get("gt")),
+        maximum=limits.get("le", limits.get("lt")),
+        open_minimum="gt" in limits,
+        open_maximum="lt" in limits,
+        group=str(extra.get("group", "settings")),
+        tuned_only=tuned_only,
+    )
+
+
+def _type_of(annotation: Any) -> tuple[str, tuple[str, ...]]:
+    if get_origin(annotation) is Literal:
+        return "choice", get_args(annotation)
+    names: dict[Any, str] = {
+        bool: "flag",
+        int: "int",
+        float: "float",
+        str: "text",
+        tuple[str, ...]: "texts",
+        tuple[float, ...]: "numbers",
+    }
+    return names[annotation], ()

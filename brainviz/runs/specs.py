@@ -1,0 +1,204 @@
+"""What can be asked for: one frozen specification per kind of run, whose SHA-256 is the run's id.
+
+Everything that can change a result is a field here. The same table of fields validates the request, draws the form in
+the page, names the command line's options and fills the documentation: add a field once, with its label and its limits.
+Where a run builds on another, its spec holds the other's spec.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from brainviz.errors import SpecError
+
+#: Version of the computing code per kind: raise it when the same spec would give another result.
+CODE_VERSIONS = {"finetune": 1, "features": 1, "encoding": 1}
+
+Hemisphere = Literal["lh", "rh"]
+
+
+def setting(default: Any, label: str, description: str, *, group: str = "settings", **limits: Any) -> Any:
+    """Return a pydantic field with the texts that form, command line and docs show."""
+    return Field(default, title=label, description=description, json_schema_extra={"group": group}, **limits)
+
+
+class Spec(BaseModel):
+    """What every kind of run says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kind: str
+    version: int
+    dataset: str = Field(title="Data set", description="fingerprint of its contents", pattern=r"^[0-9a-f]{64}$")
+    subject: str = Field(title="Subject", description="name of the subject, e.g. subj01", min_length=1)
+
+    @property
+    def run_id(self) -> str:
+        """SHA-256 of the canonical JSON (sorted keys, no spaces), 64 hexadecimal digits."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def dependencies(self) -> tuple[Spec, ...]:
+        """Specs of the runs this one reads, direct ones only."""
+        return ()
+
+    @property
+    def label(self) -> str:
+        """A short name for tables and progress lines."""
+        return self.subject
+
+
+class SplitFields(BaseModel):
+    """How pictures are divided (methods, section 1)."""
+
+    test_share: float = setting(
+        0.15, "Test share", "share of the distinct pictures that no model is fitted on", group="split", gt=0, lt=1
+    )
+    split_seed: int = setting(0, "Split seed", "of the division into training and test pictures", group="split", ge=0)
+
+
+class NetworkFields(BaseModel):
+    """Which network, with which weights, seeing pictures of which size."""
+
+    network: str = setting("alexnet", "Network", "torchvision classifier, or alexnet_compact", group="network")
+    weights: str = setting(
+        "imagenet",
+        "Weights",
+        "imagenet (torchvision's), demo (the compact network's own), random, or a local .safetensors or .pth file",
+        group="network",
+    )
+    weights_digest: str = Field("", description="SHA-256 of the weights, or its known first digits; empty for random")
+    image_size: int = setting(224, "Image size", "pixels on a side, after resizing", group="network", ge=16, le=1024)
+
+
+class FinetuneSpec(NetworkFields, SplitFields, Spec):
+    """Fine-tune a network on the responses of one ROI (methods, section 1)."""
+
+    kind: Literal["finetune"] = "finetune"
+    version: int = CODE_VERSIONS["finetune"]
+    hemi: Hemisphere = Field(title="Hemisphere", description="lh or rh")
+    roi: str = Field(title="ROI", description="name of the ROI, a union such as V1, or all", min_length=1)
+    method: Literal["contrastive"] = setting("contrastive", "Method", "how the network is tuned")
+    loss: Literal["paper", "poster", "symmetric"] = setting(
+        "paper",
+        "Loss",
+        "InfoNCE: images against brain vectors (paper), without positives (poster), both ways (symmetric)",
+    )
+    temperature: float = setting(0.3, "Temperature", "divides the cosine similarities", gt=0)
+    learning_rate: float = setting(1e-4, "Learning rate", "of Adam", gt=0)
+    batch_size: int = setting(1024, "Batch size", "pictures per step; falls to what the images allow", ge=2)
+    epochs: int = setting(30, "Epochs", "passes over the training pictures", ge=1)
+    hidden_ratio: float = setting(
+        0.8, "Hidden width", "h, as a share of the ROI's vertices; at least 8", group="head", gt=0
+    )
+    embedding_ratio: float = setting(
+        0.2, "Embedding width", "z, as a share of the ROI's vertices; at least 4", group="head", gt=0
+    )
+    validation_share: float = setting(
+        0.1, "Validation share", "share of the training pictures that only monitor the fit", group="split", ge=0, lt=1
+    )
+    zscore: bool = setting(False, "Z-score responses", "standardise every vertex over the training pictures first")
+    seed: int = setting(0, "Seed", "of the new layers, the batches and the dropout", ge=0)
+
+    @property
+    def label(self) -> str:
+        return f"{self.subject} {self.hemi} {self.roi}"
+
+
+class FeaturesSpec(NetworkFields, SplitFields, Spec):
+    """PCA scores of a network state's layers for one subject's pictures (methods, section 2)."""
+
+    kind: Literal["features"] = "features"
+    version: int = CODE_VERSIONS["features"]
+    finetune: FinetuneSpec | None = Field(None, description="the tuned state; none for the untuned network")
+    layers: tuple[str, ...] = setting((), "Layers", "candidate layers; the best one per ROI is reported", min_length=1)
+    n_components: int = setting(1000, "PCA components", "principal components per layer, at most", ge=1)
+    seed: int = setting(0, "Seed", "of random weights", ge=0)
+
+    @model_validator(mode="after")
+    def _tuned_state_agrees(self) -> FeaturesSpec:
+        if self.finetune is not None:
+            for name in ("dataset", "network", "weights", "weights_digest", "image_size", "test_share", "split_seed"):
+                if getattr(self, name) != getattr(self.finetune, name):
+                    raise ValueError(f"{name} differs from the tuned network's")
+        return self
+
+    def dependencies(self) -> tuple[Spec, ...]:
+        return (self.finetune,) if self.finetune else ()
+
+    @property
+    def label(self) -> str:
+        state = f"{self.finetune.method} {self.finetune.hemi} {self.finetune.roi}" if self.finetune else "untuned"
+        return f"{self.subject} {state}"
+
+
+class EncodingSpec(Spec):
+    """Ridge from a layer's PCA scores to the responses of a ROI, tested on held-out pictures (methods, section 2)."""
+
+    kind: Literal["encoding"] = "encoding"
+    version: int = CODE_VERSIONS["encoding"]
+    hemi: Hemisphere = Field(title="Hemisphere", description="lh or rh")
+    roi: str = Field(title="ROI", description="name of the ROI, a union such as V1, or all", min_length=1)
+    features: FeaturesSpec
+    alphas: tuple[float, ...] = setting(
+        tuple(10.0**k for k in range(-1, 8)),
+        "Ridge penalties",
+        "chosen per vertex; extended while over 5 % of the vertices choose an edge",
+        min_length=1,
+    )
+    n_folds: int = setting(5, "Folds", "of the cross-validation inside the training pictures", ge=2)
+    shuffle_images: bool = setting(False, "Shuffle pictures", "control: pair the responses with the wrong pictures")
+    seed: int = setting(0, "Seed", "of the folds and of the shuffling", ge=0)
+
+    @model_validator(mode="after")
+    def _features_agree(self) -> EncodingSpec:
+        if (self.features.dataset, self.features.subject) != (self.dataset, self.subject):
+            raise ValueError("the features belong to another data set or subject")
+        if any(alpha <= 0 for alpha in self.alphas):
+            raise ValueError("every ridge penalty must be above 0")
+        return self
+
+    def dependencies(self) -> tuple[Spec, ...]:
+        return (self.features,)
+
+    @property
+    def method(self) -> str:
+        """``"untuned"``, or how the network was tuned."""
+        return self.features.finetune.method if self.features.finetune else "untuned"
+
+    @property
+    def label(self) -> str:
+        return f"{self.subject} {self.hemi} {self.roi} {self.method}"
+
+
+AnySpec = Annotated[FinetuneSpec | FeaturesSpec | EncodingSpec, Field(discriminator="kind")]
+SPEC_CLASSES: dict[str, type[Spec]] = {"finetune": FinetuneSpec, "features": FeaturesSpec, "encoding": EncodingSpec}
+
+
+def parse_spec(data: str | bytes | dict[str, Any]) -> Spec:
+    """Return the spec that JSON text or a dictionary holds; its ``kind`` says which.
+
+    Raises
+    ------
+    SpecError
+        A field is unknown, missing or out of range; every one is named.
+    """
+    adapter: TypeAdapter[Any] = TypeAdapter(AnySpec)
+    try:
+        spec: Spec = adapter.validate_python(data) if isinstance(data, dict) else adapter.validate_json(data)
+    except ValidationError as error:
+        raise spec_error(error) from error
+    return spec
+
+
+def spec_error(error: ValidationError) -> SpecError:
+    """Turn pydantic's findings into one error that names every field."""
+    lines = [
+        f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']} (got {item.get('input')!r})"
+        for item in error.errors()
+    ]
+    return SpecError("The run cannot be specified.", got="; ".join(lines), mend="change these fields.")
