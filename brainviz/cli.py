@@ -180,7 +180,10 @@ def check_command(options: Options) -> int:
         problems = [vars(problem) for problem in report.problems]
         print(json.dumps({"fingerprint": fingerprint, "problems": problems, "table": report.table}))
     else:
-        print(table(report.table))
+        print(table([{**row, "rois": len(row["rois"])} for row in report.table]))
+        for row in report.table:
+            counts = ", ".join(f"{roi} {count}" for roi, count in row["rois"].items())
+            print(f"{row['subject']} {row['hemi']} ROIs: {counts or 'none'}")
         for problem in report.problems:
             where = " ".join(f"{part}:" for part in (problem.level, problem.subject, problem.file) if part)
             print(where, problem.message)
@@ -368,6 +371,4 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, dict):
-        return " ".join(f"{name}:{count}" for name, count in value.items())
     return str(value)

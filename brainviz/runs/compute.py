@@ -183,6 +183,7 @@ def finetune(spec: FinetuneSpec, context: Context) -> dict[str, Any]:
 
     from brainviz.models.backbones import count_logits
     from brainviz.models.contrastive import ContrastiveNetwork, head_sizes
+    from brainviz.models.states import flat_state
     from brainviz.training.fit import ContrastiveObjective, fit
 
     backbone = open_backbone(spec, spec.seed, context)
@@ -203,9 +204,8 @@ def finetune(spec: FinetuneSpec, context: Context) -> dict[str, Any]:
         device=torch.device(context.device),
         report=context.report,
     )
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with atomic_file(context.path / WEIGHTS) as file:
-        file.write(save(state))
+        file.write(save(flat_state(network)))
     n_validation = len(validation_rows)
     return {
         "epochs": outcome.epochs,
