@@ -118,6 +118,9 @@ def execute(run: Run, worker: ProcessIdentity) -> None:
             stdout=log,
             stderr=log,
             cwd=REPOSITORY,
+            # Threads that wait for each other sleep instead of spinning: on a machine that does anything else besides,
+            # spinning makes the same work several times slower.
+            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
             process_group=0,
         )
     cancelled = False

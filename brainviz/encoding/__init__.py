@@ -1,0 +1,1 @@
+"""Encoding models: layer features, principal components, ridge regression, and how good the predictions are."""
