@@ -41,11 +41,11 @@ _ALEXNET_LAYERS = (
     "classifier.2", "classifier.5", "classifier.6",
 )  # fmt: skip
 _SQUEEZENET_1_1_LAYERS = (
-    "features.0", "features.3", "features.4", "features.6", "features.7", "features.9", "features.10", "features.11",
+    "features.2", "features.3", "features.4", "features.6", "features.7", "features.9", "features.10", "features.11",
     "features.12", "classifier",
 )  # fmt: skip
 _SQUEEZENET_1_0_LAYERS = (
-    "features.0", "features.3", "features.4", "features.5", "features.7", "features.8", "features.9", "features.10",
+    "features.2", "features.3", "features.4", "features.5", "features.7", "features.8", "features.9", "features.10",
     "features.12", "classifier",
 )  # fmt: skip
 _RESNET_LAYERS = ("maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool", "fc")
