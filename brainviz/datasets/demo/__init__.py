@@ -1,0 +1,5 @@
+"""The demo data set: simulated pictures and responses whose truth is known, in the Algonauts layout."""
+
+from brainviz.datasets.demo.write import DEMO_VERSION, write_demo
+
+__all__ = ["DEMO_VERSION", "write_demo"]
