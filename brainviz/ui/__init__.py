@@ -1,0 +1,1 @@
+"""Streamlit parts that pages share: pickers, forms, run controls, downloads, the brain; nothing here computes."""

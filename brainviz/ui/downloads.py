@@ -1,0 +1,134 @@
+"""Downloads, each with its provenance inside: tables as CSV, maps as GIFTI, figures as HTML, requests as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from brainviz.datasets.base import HEMISPHERE_NAMES, MESH_VERTICES
+from brainviz.figures.style import PLOTLY_CONFIG, Provenance
+from brainviz.runs.specs import Spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+
+def csv_text(frame: pd.DataFrame, provenance: Provenance) -> str:
+    """Return a table as CSV under lines that begin with ``#`` and say where it comes from.
+
+    ``pandas.read_csv(file, comment="#")`` reads it.
+    """
+    header = "".join(f"# {name}: {_words(value)}\n" for name, value in provenance.fields().items())
+    return header + frame.to_csv(index=False)
+
+
+def _words(value: Any) -> str:
+    return " ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def gifti_bytes(values: pd.DataFrame, hemi: str, mesh: str, label: str, provenance: Provenance) -> bytes:
+    """Return one hemisphere's map as a GIFTI file.
+
+    Parameters
+    ----------
+    values : frame
+        Columns ``hemi``, ``position``, ``value``.
+    hemi : str
+    mesh : str
+        A key of `MESH_VERTICES`; the map has one value for each of its vertices, NaN where there are no data.
+    label : str
+        Name of the map.
+    provenance : Provenance
+        Written into the metadata.
+    """
+    import nibabel
+
+    rows = values[values["hemi"] == hemi]
+    full = np.full(MESH_VERTICES[mesh], np.nan, np.float32)
+    full[rows["position"]] = rows["value"]
+    structure = "CortexLeft" if hemi == "lh" else "CortexRight"
+    facts = {"AnatomicalStructurePrimary": structure, "mesh": mesh, "Name": label}
+    facts |= {name: _words(value) for name, value in provenance.fields().items()}
+    array = nibabel.gifti.GiftiDataArray(
+        full, intent="NIFTI_INTENT_NONE", datatype="NIFTI_TYPE_FLOAT32", meta={"Name": label}
+    )
+    image = nibabel.gifti.GiftiImage(darrays=[array], meta=nibabel.gifti.GiftiMetaData(facts))
+    return bytes(image.to_bytes())
+
+
+def html_text(figure: go.Figure) -> str:
+    """Return a figure as one HTML file that needs no network; it offers no upload to plotly's cloud."""
+    return str(figure.to_html(include_plotlyjs=True, full_html=True, config=PLOTLY_CONFIG))
+
+
+def json_text(specs: Iterable[Spec], provenance: Provenance) -> str:
+    """Return what was asked for, exactly, with the provenance."""
+    return json.dumps(
+        {"provenance": provenance.fields(), "specs": [spec.model_dump(mode="json") for spec in specs]}, indent=1
+    )
+
+
+def download(
+    label: str, content: Callable[[], str | bytes], file_name: str, *, key: str, help: str | None = None
+) -> None:
+    """Draw a download button; the content is made when it is clicked."""
+    st.download_button(
+        label, content, file_name, _mime(file_name), key=key, icon=":material/download:", on_click="ignore", help=help
+    )
+
+
+def _mime(file_name: str) -> str:
+    types = {"csv": "text/csv", "json": "application/json", "html": "text/html"}
+    return types.get(file_name.rsplit(".", 1)[-1], "application/octet-stream")
+
+
+def map_downloads(
+    values: pd.DataFrame,
+    table: pd.DataFrame,
+    figure: go.Figure,
+    specs: Iterable[Spec],
+    *,
+    mesh: str,
+    label: str,
+    stem: str,
+    provenance: Provenance,
+) -> None:
+    """Draw the downloads of a map: the table behind it, GIFTI per hemisphere, the figure, and the requests.
+
+    Parameters
+    ----------
+    values : frame
+        As for `brainviz.ui.brain.show_brain`.
+    table : frame
+        What the CSV holds.
+    figure : plotly figure
+    specs : iterable of Spec
+    mesh : str
+    label : str
+        Name of the map.
+    stem : str
+        Of the file names.
+    provenance : Provenance
+    """
+    specs = tuple(specs)
+    with st.container(horizontal=True):
+        download("Vertices, CSV", lambda: csv_text(table, provenance), f"{stem}.csv", key="csv_vertices")
+        if mesh in MESH_VERTICES:
+            for hemi in sorted(values["hemi"].unique()):
+                download(
+                    f"Map {hemi}, GIFTI",
+                    partial(gifti_bytes, values, hemi, mesh, label, provenance),
+                    f"{stem}_{hemi}.func.gii",
+                    key=f"gifti_{hemi}",
+                    help=f"{label} of the {HEMISPHERE_NAMES[hemi]} on {mesh}, NaN where there are no data.",
+                )
+        whole = "One file that can be turned, and opened anywhere. For a PNG, use the camera above the picture."
+        download("Figure, HTML", lambda: html_text(figure), f"{stem}.html", key="html", help=whole)
+        exact = "The exact settings of every run."
+        download("Requests, JSON", lambda: json_text(specs, provenance), f"{stem}.json", key="json", help=exact)

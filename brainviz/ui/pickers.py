@@ -1,0 +1,90 @@
+"""Pickers that pages share: subjects, hemispheres, ROIs; bound to the URL, offering only what the data set has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from brainviz.datasets.base import ALL_VERTICES, HEMISPHERES, MIN_ROI_VERTICES
+from brainviz.ui.sources import Source, roi_counts
+
+#: ROIs to begin with: the first that the data set has.
+FIRST_ROIS = ("V1", "V1v", "V1d", "V4", "hV4")
+
+
+def follow(key: str, followed: Any, default: Any) -> None:
+    """Put a widget back to its default when what the default depends on has changed.
+
+    At the first drawing nothing is changed, so that the URL decides. Call it before the widget is drawn.
+
+    Parameters
+    ----------
+    key : str
+        The widget's.
+    followed : object
+        What the default depends on, e.g. the data set.
+    default : object
+    """
+    memory = f"_{key} follows"
+    if memory in st.session_state and st.session_state[memory] != followed:
+        st.session_state[key] = default
+    st.session_state[memory] = followed
+
+
+def pick_subject(source: Source) -> str:
+    """Draw the picker for one subject."""
+    follow("subject", source.key, source.dataset.subjects[0])
+    return st.selectbox(
+        "Subject", source.dataset.subjects, key="subject", bind="query-params", help="Whose responses are shown."
+    )
+
+
+def pick_subjects(source: Source) -> list[str]:
+    """Draw the picker for several subjects."""
+    default = list(source.dataset.subjects[:1])
+    follow("subjects", source.key, default)
+    return st.multiselect(
+        "Subjects",
+        source.dataset.subjects,
+        default=default,
+        key="subjects",
+        bind="query-params",
+        help="One network is tuned per subject, hemisphere and ROI.",
+    )
+
+
+def pick_hemispheres(source: Source) -> list[str]:
+    """Draw the picker for hemispheres."""
+    here = [hemi for hemi in HEMISPHERES if any(hemi in source.dataset.hemispheres(s) for s in source.dataset.subjects)]
+    follow("hemi", source.key, here)
+    chosen = st.pills(
+        "Hemispheres",
+        here,
+        selection_mode="multi",
+        default=here,
+        key="hemi",
+        bind="query-params",
+        help="lh is the left, rh the right hemisphere.",
+    )
+    return [hemi for hemi in here if hemi in chosen]
+
+
+def pick_rois(source: Source, subjects: Sequence[str]) -> list[str]:
+    """Draw the picker for ROIs: those that one of the subjects has, and all vertices."""
+    # With no subject chosen yet, the ROIs of the first keep the choice of ROIs as it is.
+    counts = roi_counts(source, subjects or source.dataset.subjects[:1])
+    counts = counts[counts["vertices"] >= MIN_ROI_VERTICES]
+    options = [*counts["roi"].drop_duplicates(), ALL_VERTICES]
+    default = [next((roi for roi in FIRST_ROIS if roi in options), options[0])]
+    follow("roi", source.key, default)
+    return st.multiselect(
+        "ROIs",
+        options,
+        default=default,
+        key="roi",
+        bind="query-params",
+        help=f"Regions of interest with at least {MIN_ROI_VERTICES} vertices. V1 is V1v and V1d together; "
+        f"“{ALL_VERTICES}” is every vertex.",
+    )

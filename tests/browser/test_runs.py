@@ -1,0 +1,81 @@
+"""Runs in a real browser: start, watch, share, cancel, and see what came out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+#: Settings with which a run on the tiny data set takes seconds.
+QUICK = "dataset=tiny&hemi=lh&network=alexnet_compact&weights=random&image_size=64"
+RUN_SECONDS = 120
+
+
+def test_two_people_share_a_run_and_one_cancels_it(tiny_server: Any, visitor: Any) -> None:
+    link = f"{tiny_server.url}/finetune?{QUICK}&epochs=100000&roi=V2v"
+    one, other = visitor(), visitor()
+    one.go(link)
+    one.button("Start fine-tuning (1 run)")
+    one.see("1 run in progress")
+    other.go(link)
+    other.see("1 run in progress")
+    expect(other.page.get_by_role("button", name="Start fine-tuning")).to_have_count(0)
+    other.see("epoch", RUN_SECONDS)
+    expect(other.page.locator(".js-plotly-plot").first).to_be_visible()
+    one.button("Cancel")
+    for each in (one, other):
+        each.see("Start fine-tuning (1 run)")
+    (run,) = tiny_server.store.runs("finetune")
+    assert run.state == "cancelled"
+    assert not (run.path / "manifest.json").exists()
+
+
+def test_a_run_goes_on_when_the_page_is_closed(tiny_server: Any, visitor: Any) -> None:
+    """From fine-tuning to the difference map, leaving the page in between; then the outcome is taken away."""
+    one = visitor()
+    one.go(f"{tiny_server.url}/finetune?{QUICK}&epochs=2")
+    one.button("Encode these")
+    one.see("See what the tuning changed")
+    one.page.close()
+
+    other = visitor()
+    other.go(f"{tiny_server.url}/encoding?{QUICK}&epochs=2")
+    other.see("Done: 2 runs of this choice", RUN_SECONDS)
+    other.settle()
+    expect(other.page.get_by_role("radio", name="difference")).to_be_checked()
+    expect(other.page.locator(".js-plotly-plot .gl-container").first).to_be_attached()
+    for button, ending in (
+        ("Vertices, CSV", "tiny_subj01_difference.csv"),
+        ("Map lh, GIFTI", "tiny_subj01_difference_lh.func.gii"),
+        ("Figure, HTML", "tiny_subj01_difference.html"),
+        ("Requests, JSON", "tiny_subj01_difference.json"),
+    ):
+        with other.page.expect_download() as found:
+            other.page.get_by_role("button", name=button).click()
+        assert found.value.suggested_filename == ending
+        assert "subj01" in found.value.path().read_text(errors="replace")
+
+
+@pytest.mark.slow
+def test_a_newcomers_journey_on_the_demo(start_server: Any, visitor: Any) -> None:
+    """From nothing to the difference map of V1 on both hemispheres, in few epochs."""
+    one = visitor()
+    one.go(start_server().url)
+    one.button("Make and read the demo")
+    one.see("What is there", 120)
+    one.page.get_by_role("link", name="Next: fine-tune").click()
+    one.see("Runs chosen")
+    one.page.get_by_text("All settings").click()
+    epochs = one.page.get_by_role("spinbutton", name="Epochs")
+    epochs.fill("2")
+    epochs.press("Enter")
+    one.settle()
+    one.button("Start fine-tuning (2 runs)")
+    one.see("2 runs in progress")
+    one.see("Done: 2 runs of this choice", 300)
+    one.button("Encode these")
+    one.page.get_by_role("link", name="See what the tuning changed").click()
+    one.see("Done: 4 runs of this choice", 300)
+    one.see("Vertices improved")
+    expect(one.page.locator(".js-plotly-plot .gl-container").first).to_be_attached()

@@ -1,0 +1,67 @@
+"""Pickers: what they begin with, what they offer, and what they follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+
+def pickers() -> None:
+    import streamlit as st
+
+    from brainviz.ui.pickers import pick_hemispheres, pick_rois, pick_subject, pick_subjects
+    from brainviz.ui.sources import require_source
+
+    source = require_source()
+    subjects = pick_subjects(source)
+    st.session_state["got"] = (pick_subject(source), subjects, pick_hemispheres(source), pick_rois(source, subjects))
+
+
+@pytest.fixture
+def at(serve: Callable[..., None], tiny_root: Path) -> AppTest:
+    serve("tiny", tiny_root)
+    at = AppTest.from_function(pickers, default_timeout=30)
+    at.query_params["dataset"] = "tiny"
+    return at
+
+
+def test_a_newcomer_finds_something_sensible_picked(at: AppTest) -> None:
+    at.run()
+    assert at.session_state["got"] == ("subj01", ["subj01"], ["lh", "rh"], ["V1"])
+    assert at.multiselect(key="roi").options == ["V1v", "V1d", "V2v", "FFA-1", "V1", "all"]
+
+
+def test_the_url_restores_a_choice_and_nothing_else(at: AppTest) -> None:
+    at.query_params["subject"] = "subj02"
+    at.query_params["subjects"] = ["subj02", "subj01", "nobody"]
+    at.query_params["hemi"] = "rh"
+    at.query_params["roi"] = ["V2v", "../../etc"]
+    at.run()
+    assert at.session_state["got"] == ("subj02", ["subj02", "subj01"], ["rh"], ["V2v"])
+
+
+def follower() -> None:
+    import streamlit as st
+
+    from brainviz.ui.pickers import follow
+
+    leader = st.selectbox("leader", ["a", "b"], key="leader")
+    default = {"a": 1, "b": 2}[leader]
+    follow("number", leader, default)
+    st.session_state["got"] = st.number_input("number", value=default, key="number", bind="query-params")
+
+
+def test_a_widget_follows_what_its_default_depends_on() -> None:
+    at = AppTest.from_function(follower)
+    at.query_params["number"] = "7"
+    at.run()
+    assert at.session_state["got"] == 7
+    at.selectbox(key="leader").select("b").run()
+    assert at.session_state["got"] == 2
+    at.number_input(key="number").set_value(9).run()
+    assert at.session_state["got"] == 9
+    at.selectbox(key="leader").select("a").run()
+    assert at.session_state["got"] == 1
