@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +16,20 @@ from PIL import Image
 
 from brainviz.datasets import open_dataset
 from brainviz.datasets.base import Dataset
+from brainviz.runs import preparation
+from brainviz.runs.processes import ProcessIdentity
+from brainviz.runs.specs import Spec
+from brainviz.runs.store import (
+    Run,
+    Store,
+    append_event,
+    change_state,
+    enqueue,
+    locked,
+    write_array,
+    write_json,
+    write_manifest,
+)
 
 N_IMAGES, N_TEST_IMAGES, SIZE, MESH_SIZE = 40, 4, 32, 10_242
 
@@ -76,6 +95,43 @@ def tiny_dataset(tiny_root: Path) -> Dataset:
 def tiny_copy(tiny_root: Path, tmp_path: Path) -> Path:
     """Return a copy of `tiny_root` that the test may damage."""
     return Path(shutil.copytree(tiny_root, tmp_path / "tiny"))
+
+
+@pytest.fixture
+def serve(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that names a data set in brainviz.toml, and reads it unless told not to."""
+
+    def name_it(name: str, root: Path, *, read: bool = True) -> None:
+        config = tmp_path / "brainviz.toml"
+        config.write_text(f"[datasets]\n{name} = {str(root)!r}\n")
+        monkeypatch.setenv("BRAINVIZ_CONFIG", str(config))
+        if read:
+            monkeypatch.setattr(sys, "argv", ["preparation", name])
+            assert preparation.main() == 0
+
+    return name_it
+
+
+@pytest.fixture
+def finish_run(cache: Path) -> Callable[..., Run]:
+    """Return a function that writes a finished run, without computing it, from its scalars, arrays and events."""
+
+    def finish(spec: Spec, scalars: dict[str, Any], events: Iterable[dict[str, Any]] = (), **arrays: np.ndarray) -> Run:
+        me = ProcessIdentity.current()
+        run = Store().run_of(spec)
+        with locked(run):
+            enqueue(run, spec, "cpu")
+        assert change_state(run, {"queued"}, "running", process=me, started=time.time())
+        for event in events:
+            append_event(run, event)
+        for name, array in arrays.items():
+            write_array(run.path / f"{name}.npy", array)
+        write_json(run.path / "result.json", scalars)
+        write_manifest(run, {"seconds": 12.0, "host": socket.gethostname()}, me)
+        assert run.state == "done"
+        return run
+
+    return finish
 
 
 def _picture(rng: np.random.Generator) -> np.ndarray:

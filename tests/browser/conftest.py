@@ -23,6 +23,7 @@ from brainviz.runs.store import ENDED, Store
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 START_SECONDS, PAGE_SECONDS = 60, 60
+expect.set_options(timeout=1000 * PAGE_SECONDS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -152,7 +153,7 @@ class Visitor:
     def settle(self) -> None:
         """Wait until the page is drawn, and fail if it shows a traceback."""
         idle = self.page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]')
-        expect(idle).to_be_attached(timeout=1000 * PAGE_SECONDS)
+        expect(idle).to_be_attached()
         expect(self.page.get_by_test_id("stException")).to_have_count(0)
 
     def button(self, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ def test_a_link_to_a_page_is_a_fresh_servers_first_visit(start_server: Any, visi
     one.go(f"{start_server().url}/encoding?epochs=5")
     one.see("Start here")
     links = one.page.get_by_test_id("stSidebarNavLink")
-    expect(links).to_have_text(list(PAGES.values()))
+    expect(links).to_contain_text(list(PAGES.values()))
     assert one.page.title() == "Encoding"
 
 
@@ -65,6 +66,5 @@ def test_choices_go_along_from_page_to_page(tiny_server: Any, visitor: Any) -> N
     one.page.get_by_role("link", name="Encoding").click()
     expect(one.page.get_by_role("heading", name="Encoding", exact=True)).to_be_visible()
     one.settle()
-    one.page.wait_for_url("**/encoding?**epochs=7**")
-    assert "dataset=tiny" in one.page.url
-    assert "roi=V2v" in one.page.url
+    for chosen in ("dataset=tiny", "epochs=7", "roi=V2v"):
+        expect(one.page).to_have_url(re.compile(f"/encoding.*{chosen}"))

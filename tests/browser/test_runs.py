@@ -21,7 +21,7 @@ def test_two_people_share_a_run_and_one_cancels_it(tiny_server: Any, visitor: An
     other.go(link)
     other.see("1 run in progress")
     expect(other.page.get_by_role("button", name="Start fine-tuning")).to_have_count(0)
-    other.see("epoch", RUN_SECONDS)
+    other.see("of 100000, loss", RUN_SECONDS)
     expect(other.page.locator(".js-plotly-plot").first).to_be_visible()
     one.button("Cancel")
     for each in (one, other):
