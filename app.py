@@ -1,8 +1,5 @@
 """Entry of the dashboard: page configuration and navigation, nothing else. Start it with ``streamlit run app.py``."""
 
-from brainviz.ui.errors import errors_shown
-from brainviz.ui.navigation import enter
+from brainviz.ui.navigation import enter, run
 
-page = enter()
-with errors_shown():
-    page.run()
+run(enter())

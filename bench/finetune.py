@@ -4,7 +4,7 @@ Both train the same contrastive network on the same pictures, with the same opti
 The plain loop decodes, resizes and normalises every picture in every epoch, as torchvision's reference scripts do;
 brainviz decodes once and keeps the pictures on the device as bytes. Decoding once is counted in brainviz's time.
 
-    python bench/finetune.py --network alexnet --images 256 --epochs 3
+    python -m bench.finetune --network alexnet --images 256 --epochs 3
 """
 
 from __future__ import annotations

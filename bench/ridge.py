@@ -4,7 +4,7 @@ Two opponents. "Ridge" is the plain recipe with the same folds and criterion: on
 Pearson r of the left-out rows, then a refit of the targets that share a penalty. "RidgeCV" is scikit-learn's own fast
 way, leave-one-out with a penalty per target, which answers another question (squared error, no folds).
 
-    python bench/ridge.py [--images 8000 --features 1000 --targets 40000 --alphas 20] [--dtype float32] [--repeats 3]
+    python -m bench.ridge [--images 8000 --features 1000 --targets 40000 --alphas 20] [--dtype float32] [--repeats 3]
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from brainviz.figures.style import Provenance
+from brainviz.ui.binding import bound
 from brainviz.ui.data import example_pictures, overview_frame, show_check, show_errors, show_roi_map, show_roi_sizes
 from brainviz.ui.downloads import csv_text, download
 from brainviz.ui.navigation import begin_page
@@ -40,9 +41,7 @@ with st.columns([1, 3])[0]:
     subject = pick_subject(source)
 
 # Only the open tab is drawn: the others would cost their pictures and a graphics context.
-pictures, counts, cortex, check = st.tabs(
-    ["Pictures", "ROI sizes", "ROIs on the cortex", "Check"], key="tab", bind="query-params"
-)
+pictures, counts, cortex, check = st.tabs(["Pictures", "ROI sizes", "ROIs on the cortex", "Check"], **bound("tab"))
 if pictures.open:
     with pictures:
         example_pictures(dataset.images(subject))

@@ -7,7 +7,7 @@ from brainviz.runs.store import Store
 from brainviz.ui.choices import choose, split_words
 from brainviz.ui.comparison import read_results, vertex_frame
 from brainviz.ui.encoding_views import pick_layers, show_map, show_rois, show_summary, show_vertices
-from brainviz.ui.errors import errors_shown
+from brainviz.ui.errors import end_page
 from brainviz.ui.navigation import begin_page
 from brainviz.ui.pickers import pick_hemispheres, pick_rois, pick_subject
 from brainviz.ui.run_controls import live_progress, show_plan, start_button
@@ -37,16 +37,15 @@ with st.container(border=True):
 
 if not (hemispheres and rois):
     st.info("Choose at least one hemisphere and one ROI.", icon=":material/arrow_upward:")
-    st.stop()
+    end_page()
 
-with errors_shown():
-    choice = choose("encoding", source, [subject], hemispheres, rois, METHODS, settings)
+choice = choose("encoding", source, [subject], hemispheres, rois, METHODS, settings)
 if not choice.specs:
     st.warning(
         "This subject has too few vertices of these ROIs. Choose another ROI or subject.",
         icon=":material/arrow_upward:",
     )
-    st.stop()
+    end_page()
 
 provenance = Provenance(source.key, subject, tuple(rois), split_words(choice.specs[0]))
 show_plan(choice)
@@ -61,7 +60,7 @@ if not done:
         "the tuned network, and first tunes networks that are not tuned yet.",
         icon=":material/rocket_launch:",
     )
-    st.stop()
+    end_page()
 
 results = read_results(done)
 vertices = vertex_frame(results)

@@ -6,7 +6,7 @@ from brainviz.figures.style import Provenance
 from brainviz.runs.store import Store
 from brainviz.ui.choices import choose, runs_frame, split_words, states
 from brainviz.ui.downloads import csv_text, download, json_text
-from brainviz.ui.errors import errors_shown
+from brainviz.ui.errors import end_page
 from brainviz.ui.navigation import begin_page
 from brainviz.ui.pickers import pick_hemispheres, pick_rois, pick_subjects
 from brainviz.ui.run_controls import encode_button, live_progress, show_plan, start_button
@@ -35,16 +35,15 @@ with st.container(border=True):
 
 if not (subjects and hemispheres and rois):
     st.info("Choose at least one subject, one hemisphere and one ROI.", icon=":material/arrow_upward:")
-    st.stop()
+    end_page()
 
-with errors_shown():
-    choice = choose("finetune", source, subjects, hemispheres, rois, METHODS, settings)
+choice = choose("finetune", source, subjects, hemispheres, rois, METHODS, settings)
 if not choice.specs:
     st.warning(
         "None of the chosen subjects has enough vertices of these ROIs. Choose another ROI or subject.",
         icon=":material/arrow_upward:",
     )
-    st.stop()
+    end_page()
 
 provenance = Provenance(
     source.key,

@@ -3,7 +3,7 @@
 The class of a picture is the kind and colour of its main object ("red house"): 80 classes. The pictures come from seeds
 that the demo data set does not use. About ten minutes on two cores:
 
-    python scripts/train_compact.py [--out brainviz/models/weights]
+    python -m scripts.train_compact [--out brainviz/models/weights]
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import hashlib
 import json
 import math
 import multiprocessing
-import sys
 import time
 from pathlib import Path
 
@@ -23,8 +22,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from brainviz.datasets.demo.drawing import draw_scene
 from brainviz.datasets.demo.scenes import CLASSES, sample_scene

@@ -16,6 +16,7 @@ from brainviz.datasets.base import MESH_VERTICES
 from brainviz.figures.meshes import N_VERTICES, SURFACES, shown_on_fsaverage5, to_fsaverage5
 from brainviz.figures.style import PLOTLY_CONFIG, Provenance
 from brainviz.figures.surface import VIEWS, Scale, strip_figure, surface_figure
+from brainviz.ui.binding import bound
 from brainviz.ui.errors import plain
 
 #: Rows of the table that stands beside a strip.
@@ -45,16 +46,13 @@ def brain_controls(mesh: str, *, threshold: bool = True) -> BrainView:
         return BrainView("inflated", "medial", 0.0)
     limit = 0.0
     with st.container(horizontal=True, gap="medium"):
-        surface = st.segmented_control(
-            "Surface", list(SURFACES), default="inflated", required=True, key="surface", bind="query-params"
-        )
+        surface = st.segmented_control("Surface", list(SURFACES), default="inflated", required=True, **bound("surface"))
         view = st.segmented_control(
             "View",
             list(VIEWS),
             default="medial",
             required=True,
-            key="view",
-            bind="query-params",
+            **bound("view"),
             help="Where the brain is seen from. Drag it to turn it, scroll to come nearer.",
         )
         if threshold:
@@ -64,8 +62,7 @@ def brain_controls(mesh: str, *, threshold: bool = True) -> BrainView:
                 0.5,
                 0.0,
                 0.01,
-                key="threshold",
-                bind="query-params",
+                **bound("threshold"),
                 width=260,
                 help="Vertices whose value is nearer to 0 than this are left grey.",
             )

@@ -10,9 +10,9 @@ from brainviz.datasets.base import ROI_UNIONS, ImageSet
 from brainviz.figures.bars import count_bars
 from brainviz.figures.style import PLOTLY_CONFIG, Provenance
 from brainviz.figures.surface import roi_scale
+from brainviz.ui.binding import bound, follow
 from brainviz.ui.brain import brain_controls, show_brain
 from brainviz.ui.downloads import csv_text, download
-from brainviz.ui.pickers import follow
 from brainviz.ui.sources import Source, read, roi_counts, show_problems
 from brainviz.ui.words import count, unit_noun
 
@@ -66,8 +66,7 @@ def example_pictures(images: ImageSet) -> None:
         "Part",
         1,
         pages,
-        key="part",
-        bind="query-params",
+        **bound("part"),
         width=160,
         help=f"{PICTURES} of the subject's {len(images):,} pictures at a time.",
     )
@@ -117,9 +116,7 @@ def _pick_shown_rois(source: Source, subject: str) -> list[str]:
     options = list(roi_counts(source, [subject])["roi"].drop_duplicates())
     default = [roi for roi in options if roi not in ROI_UNIONS][:FIRST_SHOWN]
     follow("shown", (source.key, subject), default)
-    return st.multiselect(
-        "ROIs shown", options, default=default, key="shown", bind="query-params", help="Each gets a colour."
-    )
+    return st.multiselect("ROIs shown", options, default=default, **bound("shown"), help="Each gets a colour.")
 
 
 def roi_map(source: Source, subject: str, rois: list[str]) -> pd.DataFrame:

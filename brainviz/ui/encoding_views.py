@@ -15,6 +15,7 @@ from brainviz.figures.style import PLOTLY_CONFIG, Provenance
 from brainviz.figures.surface import correlation_scale, difference_scale
 from brainviz.runs.specs import Spec
 from brainviz.runs.store import Run
+from brainviz.ui.binding import bound
 from brainviz.ui.brain import brain_controls, show_brain
 from brainviz.ui.comparison import QUANTITIES, EncodingResult, improved_frame, one_per_vertex, roi_frame
 from brainviz.ui.downloads import csv_text, download, map_downloads
@@ -37,8 +38,7 @@ def pick_layers() -> bool:
         ["logits", "all"],
         default="logits",
         required=True,
-        key="layers",
-        bind="query-params",
+        **bound("layers"),
         help="logits: the network's last layer alone, as in the poster. all: the best of the candidate layers, chosen "
         "per ROI and method by cross-validation inside the training pictures; it takes longer.",
     )
@@ -70,9 +70,7 @@ def show_summary(results: Results, vertices: pd.DataFrame) -> None:
 
 def pick_quantity() -> str:
     """Draw the choice of map."""
-    chosen = st.segmented_control(
-        "Map of", QUANTITIES, default="difference", required=True, key="map", bind="query-params"
-    )
+    chosen = st.segmented_control("Map of", QUANTITIES, default="difference", required=True, **bound("map"))
     return chosen or "difference"
 
 

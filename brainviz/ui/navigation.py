@@ -7,14 +7,15 @@ from typing import Any
 import streamlit as st
 
 from brainviz.ui.assets import ICON
+from brainviz.ui.binding import carried_along
+from brainviz.ui.errors import errors_shown
 
-#: Set by the entry script, once per session.
+#: Set by the entry script whenever it runs a page.
 _ENTERED = "_entered through app.py"
 
 
 def enter() -> Any:
     """Configure the page, draw the navigation and return the page to run. For the entry script."""
-    st.session_state[_ENTERED] = True
     st.set_page_config(page_title="brainviz", page_icon=str(ICON), layout="wide")
     return st.navigation(
         [
@@ -25,6 +26,13 @@ def enter() -> Any:
     )
 
 
+def run(page: Any) -> None:
+    """Run a page with the choices made on the one before, showing deliberate errors as such. For the entry script."""
+    st.session_state[_ENTERED] = True
+    with errors_shown(), carried_along(page.url_path):
+        page.run()
+
+
 def begin_page(title: str, words: str) -> None:
     """Draw the head of a page: its title, and in a sentence or two what it is for.
 
@@ -32,7 +40,7 @@ def begin_page(title: str, words: str) -> None:
     server's first visitor follows a link to that page, as it knows of `st.navigation` only once that was called. So
     call it, and begin again.
     """
-    if _ENTERED not in st.session_state:
+    if not st.session_state.pop(_ENTERED, False):
         enter()
         st.rerun()
     st.title(title)

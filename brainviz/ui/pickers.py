@@ -3,42 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import streamlit as st
 
 from brainviz.datasets.base import ALL_VERTICES, HEMISPHERES, MIN_ROI_VERTICES
+from brainviz.ui.binding import bound, follow
 from brainviz.ui.sources import Source, roi_counts
 
 #: ROIs to begin with: the first that the data set has.
 FIRST_ROIS = ("V1", "V1v", "V1d", "V4", "hV4")
 
 
-def follow(key: str, followed: Any, default: Any) -> None:
-    """Put a widget back to its default when what the default depends on has changed.
-
-    At the first drawing nothing is changed, so that the URL decides. Call it before the widget is drawn.
-
-    Parameters
-    ----------
-    key : str
-        The widget's.
-    followed : object
-        What the default depends on, e.g. the data set.
-    default : object
-    """
-    memory = f"_{key} follows"
-    if memory in st.session_state and st.session_state[memory] != followed:
-        st.session_state[key] = default
-    st.session_state[memory] = followed
-
-
 def pick_subject(source: Source) -> str:
     """Draw the picker for one subject."""
     follow("subject", source.key, source.dataset.subjects[0])
-    return st.selectbox(
-        "Subject", source.dataset.subjects, key="subject", bind="query-params", help="Whose responses are shown."
-    )
+    return st.selectbox("Subject", source.dataset.subjects, **bound("subject"), help="Whose responses are shown.")
 
 
 def pick_subjects(source: Source) -> list[str]:
@@ -49,8 +28,7 @@ def pick_subjects(source: Source) -> list[str]:
         "Subjects",
         source.dataset.subjects,
         default=default,
-        key="subjects",
-        bind="query-params",
+        **bound("subjects"),
         help="One network is tuned per subject, hemisphere and ROI.",
     )
 
@@ -64,8 +42,7 @@ def pick_hemispheres(source: Source) -> list[str]:
         here,
         selection_mode="multi",
         default=here,
-        key="hemi",
-        bind="query-params",
+        **bound("hemi"),
         help="lh is the left, rh the right hemisphere.",
     )
     return [hemi for hemi in here if hemi in chosen]
@@ -83,8 +60,7 @@ def pick_rois(source: Source, subjects: Sequence[str]) -> list[str]:
         "ROIs",
         options,
         default=default,
-        key="roi",
-        bind="query-params",
+        **bound("roi"),
         help=f"Regions of interest with at least {MIN_ROI_VERTICES} vertices. V1 is V1v and V1d together; "
         f"“{ALL_VERTICES}” is every vertex.",
     )

@@ -138,6 +138,8 @@ def _live(specs: tuple[Spec, ...], at_first: tuple[str, ...], provenance: Proven
             # Something ended or began: tables, maps and counts elsewhere on the page change too.
             st.rerun()
         if active:
+            # Who asked for these may be gone, and the worker with them: after a restart of the machine, say.
+            queue.ensure_worker(store)
             _show_active(active, specs, store)
         _show_curves(specs, store, provenance)
 

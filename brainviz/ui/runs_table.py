@@ -9,6 +9,7 @@ import streamlit as st
 
 from brainviz.runs.specs import Spec
 from brainviz.runs.store import Run, Store
+from brainviz.ui.binding import bound
 
 
 def pick_runs_shown(specs: Sequence[Spec], kind: str, fingerprint: str, store: Store) -> list[Run]:
@@ -18,8 +19,7 @@ def pick_runs_shown(specs: Sequence[Spec], kind: str, fingerprint: str, store: S
         ["chosen", "all of this data set"],
         default="chosen",
         required=True,
-        key="runs",
-        bind="query-params",
+        **bound("runs"),
         label_visibility="collapsed",
     )
     if which == "chosen":

@@ -11,7 +11,7 @@ import streamlit as st
 from brainviz.config import load_config
 from brainviz.models.backbones import COMPACT, NETWORKS, candidate_layers, logit_layer
 from brainviz.runs.requests import SettingField, default_settings, field_table
-from brainviz.ui.pickers import follow
+from brainviz.ui.binding import bound, follow
 from brainviz.ui.sources import Source
 
 #: Heading of each group of settings, in the order of the form.
@@ -101,9 +101,7 @@ def _draw_group(heading: str, fields: Sequence[SettingField], defaults: Mapping[
 def _pick_network(field: SettingField, default: str, followed: Any) -> str:
     options = list(dict.fromkeys([default, *NETWORKS]))
     follow("network", followed, default)
-    return st.selectbox(
-        field.label, options, key="network", bind="query-params", help=f"{COMPACT} is small and comes with brainviz."
-    )
+    return st.selectbox(field.label, options, **bound("network"), help=f"{COMPACT} is small and comes with brainviz.")
 
 
 def _pick_weights(field: SettingField, network: str, default: str, followed: Any) -> str:
@@ -113,8 +111,7 @@ def _pick_weights(field: SettingField, network: str, default: str, followed: Any
     return st.selectbox(
         field.label,
         options,
-        key="weights",
-        bind="query-params",
+        **bound("weights"),
         help="imagenet: torchvision's, downloaded once. demo: the compact network's own. random: untrained. "
         "Name your own files in the table [weights] of brainviz.toml.",
     )
@@ -123,7 +120,7 @@ def _pick_weights(field: SettingField, network: str, default: str, followed: Any
 def _draw(field: SettingField, default: Any, followed: Any) -> Any:
     """Draw one setting's widget, bound to the URL under the setting's name."""
     follow(field.name, followed, default)
-    shared: dict[str, Any] = {"key": field.name, "bind": "query-params", "help": field.description}
+    shared: Any = {**bound(field.name), "help": field.description}
     if field.type == "flag":
         return st.checkbox(field.label, value=bool(default), **shared)
     if field.type == "choice":

@@ -13,7 +13,8 @@ from brainviz.config import cache_dir, load_config
 from brainviz.datasets import DEMO, dataset_names, open_dataset
 from brainviz.datasets.base import ALL_VERTICES, MIN_ROI_VERTICES, Dataset
 from brainviz.runs import preparation
-from brainviz.ui.errors import errors_shown, plain
+from brainviz.ui.binding import bound
+from brainviz.ui.errors import end_page, errors_shown, plain
 from brainviz.ui.words import count
 
 if TYPE_CHECKING:
@@ -50,8 +51,7 @@ def pick_dataset() -> str:
     return st.sidebar.selectbox(
         "Data set",
         dataset_names(),
-        key="dataset",
-        bind="query-params",
+        **bound("dataset"),
         help="The demo comes with brainviz. Name your own data sets in brainviz.toml: a table [datasets] with "
         'name = "folder".',
     )
@@ -66,7 +66,7 @@ def require_source() -> Source:
     if source is None:
         _source.clear(*key)
         _offer_to_read(name)
-        st.stop()
+        end_page()
     return source
 
 
@@ -120,12 +120,12 @@ def _reading(name: str) -> None:
     """Show how far the reading is; redraw the whole page when it has ended."""
     with errors_shown():
         status = preparation.status(name)
-    if status.state != "running":
-        st.rerun()
-    share = min(status.done / status.total, 1.0) if status.total else 0.0
-    counted = f" ({status.done:,} of {status.total:,})" if status.total else ""
-    st.progress(share, text=f"{plain(status.message).capitalize()}{counted} …")
-    st.caption("You may leave this page: reading goes on.")
+        if status.state != "running":
+            st.rerun()
+        share = min(status.done / status.total, 1.0) if status.total else 0.0
+        counted = f" ({status.done:,} of {status.total:,})" if status.total else ""
+        st.progress(share, text=f"{plain(status.message).capitalize()}{counted} …")
+        st.caption("You may leave this page: reading goes on.")
 
 
 def show_problems(report: Report) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from brainviz.config import REPOSITORY
 from brainviz.runs import queue
 from brainviz.runs.store import ENDED, Store
 
-CHROMIUM = Path("/usr/bin/chromium")
+#: As in scripts/install_chromium.sh.
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 START_SECONDS, PAGE_SECONDS = 60, 60
 expect.set_options(timeout=1000 * PAGE_SECONDS)
@@ -123,10 +125,11 @@ def tiny_server(start_server: Callable[..., Server], tiny_root: Path) -> Server:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """Return a real Chromium, or skip where there is none."""
-    if not CHROMIUM.exists():
-        pytest.skip(f"needs Chromium at {CHROMIUM}: install it with the system's package manager")
+    program = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    if program is None:
+        pytest.skip("needs Chromium: `make chromium` installs it, or says what to install")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield browser
         browser.close()
 

@@ -18,7 +18,7 @@ def test_a_link_to_a_page_is_a_fresh_servers_first_visit(start_server: Any, visi
     one.see("Start here")
     links = one.page.get_by_test_id("stSidebarNavLink")
     expect(links).to_contain_text(list(PAGES.values()))
-    assert one.page.title() == "Encoding"
+    assert one.page.title() == "brainviz"
 
 
 @pytest.mark.parametrize(("path", "title"), PAGES.items())

@@ -9,7 +9,7 @@ def test_plain_text_stays_plain() -> None:
     assert plain("a_b*c [x](y) `z`") == r"a\_b\*c \[x\]\(y\) \`z\`"
 
 
-def test_an_error_is_shown_and_ends_the_page() -> None:
+def test_an_error_is_shown_and_ends_the_block() -> None:
     def page() -> None:
         import streamlit as st
 
@@ -18,12 +18,29 @@ def test_an_error_is_shown_and_ends_the_page() -> None:
 
         with errors_shown():
             st.write("before")
-            raise SpecError("It is wrong.", got="x_y", mend="change it.")
-        st.write("after")
+            if True:
+                raise SpecError("It is wrong.", got="x_y", mend="change it.")
+            st.write("after")
 
     at = AppTest.from_function(page).run()
     assert not at.exception
     assert at.error[0].value == "It is wrong.  \nGot\\: x\\_y  \nTo mend it\\: change it."
+    assert [text.value for text in at.markdown] == ["before"]
+
+
+def test_a_page_may_end_early() -> None:
+    def page() -> None:
+        import streamlit as st
+
+        from brainviz.ui.errors import end_page, errors_shown
+
+        with errors_shown():
+            st.write("before")
+            end_page()
+
+    at = AppTest.from_function(page).run()
+    assert not at.exception
+    assert not at.error
     assert [text.value for text in at.markdown] == ["before"]
 
 

@@ -41,27 +41,3 @@ def test_the_url_restores_a_choice_and_nothing_else(at: AppTest) -> None:
     at.query_params["roi"] = ["V2v", "../../etc"]
     at.run()
     assert at.session_state["got"] == ("subj02", ["subj02", "subj01"], ["rh"], ["V2v"])
-
-
-def follower() -> None:
-    import streamlit as st
-
-    from brainviz.ui.pickers import follow
-
-    leader = st.selectbox("leader", ["a", "b"], key="leader")
-    default = {"a": 1, "b": 2}[leader]
-    follow("number", leader, default)
-    st.session_state["got"] = st.number_input("number", value=default, key="number", bind="query-params")
-
-
-def test_a_widget_follows_what_its_default_depends_on() -> None:
-    at = AppTest.from_function(follower)
-    at.query_params["number"] = "7"
-    at.run()
-    assert at.session_state["got"] == 7
-    at.selectbox(key="leader").select("b").run()
-    assert at.session_state["got"] == 2
-    at.number_input(key="number").set_value(9).run()
-    assert at.session_state["got"] == 9
-    at.selectbox(key="leader").select("a").run()
-    assert at.session_state["got"] == 1

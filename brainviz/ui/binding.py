@@ -1,0 +1,83 @@
+"""Controls bound to the URL: links restore them, pages hand them on, and they follow what they depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, TypedDict
+
+import streamlit as st
+
+#: Where a session remembers the keys of its bound controls, the page it is on, and that it has just been switched to.
+_KEYS, _PAGE, _DRAWN_ONCE = "_bound controls", "_page", "_page drawn once"
+
+
+class Binding(TypedDict):
+    """The arguments of a control that is bound to the URL."""
+
+    key: str
+    bind: Literal["query-params"]
+
+
+def bound(key: str) -> Binding:
+    """Return the arguments that bind a control to the URL under its key."""
+    st.session_state.setdefault(_KEYS, {})[key] = True
+    return {"key": key, "bind": "query-params"}
+
+
+def follow(key: str, followed: Any, default: Any) -> None:
+    """Put a control back to its default when what the default depends on has changed.
+
+    At the first drawing nothing is changed, so that the URL decides. Call it before the control is drawn.
+
+    Parameters
+    ----------
+    key : str
+        The control's.
+    followed : object
+        What the default depends on, e.g. the data set.
+    default : object
+    """
+    memory = f"_{key} follows"
+    if memory in st.session_state and st.session_state[memory] != followed:
+        st.session_state[key] = default
+    st.session_state[memory] = followed
+
+
+@contextmanager
+def carried_along(page: str) -> Iterator[None]:
+    """Run a page inside this, so that it begins with the choices made on the page before.
+
+    Streamlit draws a page that was just switched to with its controls' defaults, and restores what was chosen elsewhere
+    only later. So set the choices beforehand; and, as the browser's address bar was cleared at the switch, run once
+    more and write it anew.
+
+    Parameters
+    ----------
+    page : str
+        What tells the page from others.
+    """
+    before = st.session_state.get(_PAGE, page)
+    switched, drawn_once = before != page, st.session_state.pop(_DRAWN_ONCE, False)
+    st.session_state[_PAGE] = page
+    if switched or drawn_once:
+        for key in st.session_state.get(_KEYS, ()):
+            if key in st.session_state:
+                st.session_state[key] = st.session_state[key]
+    try:
+        yield
+    finally:
+        if switched:
+            st.session_state[_DRAWN_ONCE] = True
+            st.rerun()
+        if drawn_once:
+            _write_address()
+
+
+def _write_address() -> None:
+    """Have the browser's address bar show all bound controls.
+
+    They cannot be written directly; but any change to the address sends them all, and this one leaves nothing behind.
+    """
+    st.query_params[_PAGE] = ""
+    del st.query_params[_PAGE]
