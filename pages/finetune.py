@@ -56,17 +56,18 @@ provenance = Provenance(
 show_plan(choice)
 logits = settings | {"layers": layers_of(settings["network"], all_layers=False)}
 comparison = choose("encoding", source, subjects, hemispheres, rois, ("untuned", *METHODS), logits)
+asked = [spec for spec, state in zip(comparison.specs, states(comparison.specs, Store()), strict=True) if state]
 with st.container(horizontal=True, vertical_alignment="center"):
     start_button(choice, "fine-tuning")
     encode_button(comparison)
-    if any(states(comparison.specs, Store())):
+    if asked:
         st.page_link(
             "pages/encoding.py",
             label="See what the tuning changed",
             icon=":material/arrow_forward:",
             query_params={"subject": subjects[0]},
         )
-live_progress(choice.specs, provenance)
+live_progress([*choice.specs, *asked], provenance)
 
 st.subheader("Runs")
 shown = runs_frame(pick_runs_shown(choice.specs, "finetune", source.index.fingerprint, Store()))

@@ -76,7 +76,7 @@ def test_a_good_data_set_passes_with_its_table(tiny_root, cache, capsys):
     assert main(["check", str(tiny_root)]) == 0
     out = capsys.readouterr().out
     assert "subj02" in out
-    assert "V1v:30" in out
+    assert "V1v 30" in out
     assert "warning: " in out
 
 

@@ -6,10 +6,10 @@ Pages hand over columns, positions and values, and know nothing of how the pictu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 
 from brainviz.datasets.base import MESH_VERTICES
@@ -18,6 +18,9 @@ from brainviz.figures.style import PLOTLY_CONFIG, Provenance
 from brainviz.figures.surface import VIEWS, Scale, strip_figure, surface_figure
 from brainviz.ui.binding import bound
 from brainviz.ui.errors import plain
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 #: Rows of the table that stands beside a strip.
 TABLE_ROWS = 200

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import pandas as pd
+import streamlit as st
 
-from brainviz.datasets.base import HEMISPHERE_NAMES
+from brainviz.config import cache_dir
+from brainviz.datasets.base import HEMISPHERE_NAMES, MIN_ROI_VERTICES
 from brainviz.runs.requests import make_spec
 from brainviz.runs.specs import EncodingSpec, FeaturesSpec, FinetuneSpec, Spec
 from brainviz.runs.store import Run, Store
 from brainviz.ui.settings import for_method
-from brainviz.ui.sources import Source, has_roi
+from brainviz.ui.sources import Source, roi_sizes
 
 ACTIVE = ("queued", "running")
 
@@ -50,18 +53,30 @@ def choose(
     SpecError
         A setting is out of range.
     """
+    picked = (tuple(subjects), tuple(hemispheres), tuple(rois), tuple(methods))
+    return _choose(kind, source.index.fingerprint, str(cache_dir()), picked, dict(settings), source)
+
+
+# A page asks at every click, and a choice may be hundreds of runs. Not for long: the file behind weights may change.
+@st.cache_data(show_spinner=False, ttl="1m", max_entries=64)
+def _choose(
+    kind: str,
+    fingerprint: str,
+    cache: str,
+    picked: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]],
+    settings: dict[str, Any],
+    _source: Source,
+) -> Choice:
+    subjects, hemispheres, rois, methods = picked
+    sizes = roi_sizes(_source, subjects)
     specs, left_out = [], []
-    for subject in subjects:
-        for hemi in hemispheres:
-            for roi in rois:
-                if not has_roi(source, subject, hemi, roi):
-                    left_out.append(f"{roi} of {subject} in the {HEMISPHERE_NAMES[hemi]}")
-                    continue
-                for method in methods:
-                    values = for_method(kind, method, {**settings, "method": method})
-                    specs.append(
-                        make_spec(kind, source.dataset, source.index, subject=subject, hemi=hemi, roi=roi, **values)
-                    )
+    for subject, hemi, roi in product(subjects, hemispheres, rois):
+        if sizes.get((subject, hemi, roi), 0) < MIN_ROI_VERTICES:
+            left_out.append(f"{roi} of {subject} in the {HEMISPHERE_NAMES[hemi]}")
+            continue
+        for method in methods:
+            values = for_method(kind, method, {**settings, "method": method})
+            specs.append(make_spec(kind, _source.dataset, _source.index, subject=subject, hemi=hemi, roi=roi, **values))
     return Choice(tuple(specs), tuple(left_out))
 
 

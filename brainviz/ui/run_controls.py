@@ -22,8 +22,8 @@ from brainviz.ui.words import count, duration
 #: How often the page looks at runs that are going on.
 POLL_SECONDS = 1.5
 
-#: Curves drawn, and waiting runs named, at most.
-MOST_CURVES, MOST_NAMED = 8, 6
+#: Curves drawn, waiting runs named, and reasons of failures given, at most.
+MOST_CURVES, MOST_NAMED, MOST_REASONS = 8, 6, 3
 
 
 def show_plan(choice: Choice) -> None:
@@ -47,10 +47,17 @@ def show_plan(choice: Choice) -> None:
     )
     failed = known.count("failed")
     if failed:
+        why = "  \n".join(plain(reason) for reason in failure_reasons(choice.specs, store)[:MOST_REASONS])
         st.warning(
-            f"{count(failed, 'run')} failed; the table of runs says why. Starting again tries once more.",
-            icon=":material/warning:",
+            f"{count(failed, 'run')} failed; starting again tries once more.  \n{why}", icon=":material/warning:"
         )
+
+
+def failure_reasons(specs: Sequence[Spec], store: Store) -> list[str]:
+    """Return why runs failed, each reason once; what a run builds on comes before it, so the cause comes first."""
+    runs = (store.find(spec) for spec in missing(specs, store))
+    found = (run.status() for run in runs if run is not None)
+    return list(dict.fromkeys(status.reason for status in found if status.state == "failed"))
 
 
 def start_button(choice: Choice, verb: str) -> None:

@@ -11,7 +11,7 @@ import streamlit as st
 
 from brainviz.config import cache_dir, load_config
 from brainviz.datasets import DEMO, dataset_names, open_dataset
-from brainviz.datasets.base import ALL_VERTICES, MIN_ROI_VERTICES, Dataset
+from brainviz.datasets.base import ALL_VERTICES, Dataset
 from brainviz.runs import preparation
 from brainviz.ui.binding import bound
 from brainviz.ui.errors import end_page, errors_shown, plain
@@ -160,12 +160,15 @@ def roi_counts(source: Source, subjects: Sequence[str]) -> pd.DataFrame:
     return pd.concat([_roi_counts(source.index.fingerprint, subject, source.dataset) for subject in subjects])
 
 
-def has_roi(source: Source, subject: str, hemi: str, roi: str) -> bool:
-    """Return whether a subject has enough vertices of a ROI for an analysis."""
-    if hemi not in source.dataset.hemispheres(subject):
-        return False
-    if roi == ALL_VERTICES:
-        return source.dataset.n_vertices(subject, hemi) >= MIN_ROI_VERTICES
-    counts = roi_counts(source, [subject])
-    found = counts[(counts["hemi"] == hemi) & (counts["roi"] == roi)]
-    return bool((found["vertices"] >= MIN_ROI_VERTICES).any())
+def roi_sizes(source: Source, subjects: Sequence[str]) -> dict[tuple[str, str, str], int]:
+    """Return the number of vertices by subject, hemisphere and ROI, all vertices included as a ROI of their own."""
+    counts = roi_counts(source, subjects)
+    sizes = dict(
+        zip(zip(counts["subject"], counts["hemi"], counts["roi"], strict=True), counts["vertices"], strict=True)
+    )
+    whole = {
+        (subject, hemi, ALL_VERTICES): source.dataset.n_vertices(subject, hemi)
+        for subject in subjects
+        for hemi in source.dataset.hemispheres(subject)
+    }
+    return sizes | whole

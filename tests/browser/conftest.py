@@ -157,7 +157,7 @@ class Visitor:
         """Wait until the page is drawn, and fail if it shows a traceback."""
         idle = self.page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]')
         expect(idle).to_be_attached()
-        expect(self.page.get_by_test_id("stException")).to_have_count(0)
+        assert self.page.get_by_test_id("stException").all_inner_texts() == []
 
     def button(self, name: str) -> None:
         """Press a button, and wait for the page."""

@@ -63,6 +63,8 @@ def test_the_url_restores_the_page(tiny_server: Any, visitor: Any) -> None:
 def test_choices_go_along_from_page_to_page(tiny_server: Any, visitor: Any) -> None:
     one = visitor()
     one.go(f"{tiny_server.url}/finetune?dataset=tiny&epochs=7&roi=V2v")
+    one.see("Runs chosen")
+    one.settle()
     one.page.get_by_role("link", name="Encoding").click()
     expect(one.page.get_by_role("heading", name="Encoding", exact=True)).to_be_visible()
     one.settle()

@@ -89,6 +89,7 @@ def test_failures_say_why(chosen: list[Spec], visit: Visit) -> None:
     change_state(Store().run_of(chosen[0]), {"queued"}, "failed", reason="The disk is full.")
     at.run()
     assert "1 run failed" in at.warning[0].value
+    assert "The disk is full" in at.warning[0].value
     assert "The disk is full." in list(at.dataframe[0].value["reason"])
     assert at.button(key="start").label == "Start fine-tuning (1 run)"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from brainviz.ui.sources import Source, has_roi, roi_counts
+from brainviz.ui.sources import Source, roi_counts, roi_sizes
 
 
 def test_counts_are_those_planted(source: Source) -> None:
@@ -11,8 +11,9 @@ def test_counts_are_those_planted(source: Source) -> None:
     assert here.to_dict() == {"V1v": 30, "V1d": 28, "V2v": 26, "FFA-1": 24, "V1": 58}
 
 
-def test_has_roi(source: Source) -> None:
-    assert has_roi(source, "subj01", "lh", "FFA-1")
-    assert not has_roi(source, "subj02", "lh", "FFA-1")
-    assert not has_roi(source, "subj01", "lh", "hV4")
-    assert has_roi(source, "subj02", "lh", "all")
+def test_sizes(source: Source) -> None:
+    sizes = roi_sizes(source, ["subj01", "subj02"])
+    assert sizes["subj01", "lh", "FFA-1"] == 24
+    assert sizes["subj02", "lh", "all"] == 96
+    assert ("subj02", "lh", "FFA-1") not in sizes
+    assert ("subj01", "lh", "hV4") not in sizes

@@ -1,0 +1,61 @@
+"""What the README and the issue of the main job promise, from the command line to the number; slow, all of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brainviz.cli import main
+
+pytestmark = pytest.mark.slow
+
+#: Median over neurons of cross-validated r at fire7, from SOURCE.md of the macaque data: an independent measurement.
+REFERENCE = {"subj01": 0.589, "subj02": 0.507, "subj03": 0.557}
+
+
+@pytest.fixture
+def encode(cache: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Return a function that asks for an encoding run and returns its scalars."""
+
+    def ask(*arguments: str) -> dict[str, Any]:
+        assert main(["encoding", "--json", *arguments]) == 0
+        answer = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert answer["state"] == "done"
+        return dict(answer["result"])
+
+    return ask
+
+
+def test_tuning_on_the_demo_helps_early_areas_more_than_a_category_area(encode: Any) -> None:
+    """At the logits, the only layer whose features the category labels of the pre-training alone have shaped."""
+    demo = ("--dataset", "demo", "--subject", "subj01", "--layers", "classifier.6")
+
+    def gain(hemi: str, roi: str) -> float:
+        place = (*demo, "--hemi", hemi, "--roi", roi)
+        untuned, tuned = encode(*place), encode(*place, "--method", "contrastive")
+        return float(tuned["r_mean"] - untuned["r_mean"])
+
+    early = {(hemi, roi): gain(hemi, roi) for hemi in ("lh", "rh") for roi in ("V1v", "V1d")}
+    category = gain("rh", "FFA-1")
+    print(early, category)
+    assert min(early.values()) >= 0.05
+    assert category < min(early.values())
+
+    shuffled = encode(*demo, "--hemi", "lh", "--roi", "V1v", "--method", "contrastive", "--shuffle-images")
+    # Mean over vertices that share pictures: at most as variable as one vertex's r over the test pictures.
+    assert abs(shuffled["r_mean"]) < 3 / shuffled["n_test"] ** 0.5
+
+
+@pytest.mark.parametrize("subject", REFERENCE)
+def test_macaque_v4_agrees_with_an_independent_measurement(encode: Any, shared_data: Path, subject: str) -> None:
+    weights = str(shared_data / "weights" / "squeezenet1_1_imagenet.safetensors")
+    place = ("--dataset", str(shared_data / "macaque_v4"), "--subject", subject, "--hemi", "lh", "--roi", "V4")
+    network = ("--network", "squeezenet1_1", "--weights", weights)
+    fire7 = encode(*place, *network, "--layers", "features.10")
+    first = encode(*place, *network, "--layers", "features.2")
+    print(subject, fire7, first)
+    assert fire7["cv_r_median"] == pytest.approx(REFERENCE[subject], abs=0.05)
+    assert first["cv_r_median"] < fire7["cv_r_median"]
