@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from brainviz.datasets.base import ImageSet
+from brainviz.datasets.npy import open_npy
 from brainviz.errors import DatasetError
 
 #: File name endings of pictures, in lower case.
@@ -141,7 +142,7 @@ def image_array(
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-    array: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    array: NDArray[np.uint8] = open_npy(path).map()
     return array
 
 

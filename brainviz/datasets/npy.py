@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from tokenize import TokenError
 from typing import Any, BinaryIO
 
@@ -16,6 +17,10 @@ from brainviz.errors import DatasetError
 
 #: How much of a file is read at a time: large enough to stream, small beside any memory limit.
 BLOCK_BYTES = 32 << 20
+
+#: One header at a time: Python before 3.11.8 now and then raises SystemError when two threads parse literals at once
+#: (https://github.com/python/cpython/issues/106905).
+_PARSING = Lock()
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,8 @@ def read_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     try:
-        return read(file)
+        with _PARSING:
+            return read(file)
     except (SyntaxError, TokenError, RecursionError, MemoryError, TypeError) as error:
         raise ValueError(f"the header cannot be parsed: {error}") from error
 

@@ -10,6 +10,9 @@ from brainviz.figures.style import CATEGORY_COLOURS, Provenance, finish
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+#: Up to so many epochs, each has a mark on the axis.
+FEW_EPOCHS = 5
+
 
 def training_curves(events: Mapping[str, Sequence[Mapping[str, Any]]], provenance: Provenance) -> go.Figure:
     """Draw loss (left) and retrieval accuracy (right) per epoch, one line per run.
@@ -44,7 +47,9 @@ def training_curves(events: Mapping[str, Sequence[Mapping[str, Any]]], provenanc
                 row=1,
                 col=column,
             )
-    figure.update_xaxes(title="epoch", rangemode="tozero")
+    last = max((event["epoch"] for epochs in events.values() for event in epochs), default=0)
+    # Left alone, plotly would mark half epochs in short runs.
+    figure.update_xaxes(title="epoch", rangemode="tozero", dtick=1 if last <= FEW_EPOCHS else None)
     figure.update_yaxes(title="loss", row=1, col=1)
     figure.update_yaxes(title="validation retrieval, top-1", tickformat=".0%", rangemode="tozero", row=1, col=2)
     return finish(figure, provenance, height=340)

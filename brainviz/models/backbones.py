@@ -11,11 +11,12 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from brainviz.config import nearest
 from brainviz.errors import SpecError, WeightsError
 from brainviz.models.states import STATE_SUFFIXES, file_digest, fill, read_state, require_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor, nn
 
@@ -111,6 +112,32 @@ def logit_layer(network: str) -> str:
     return candidate_layers(network)[-1]
 
 
+def require_layers(network: str, layers: Sequence[str]) -> None:
+    """Raise unless every one of these is a module of the network; torch is imported only for unusual ones.
+
+    Raises
+    ------
+    SpecError
+        No such network, or it has no such module.
+    """
+    unusual = [layer for layer in layers if layer not in candidate_layers(network)]
+    if not unusual:
+        return
+    import torch
+
+    with torch.device("meta"):  # names only: no memory, no initialisation
+        names = [name for name, _ in _architecture(network).named_modules() if name]
+    for layer in unusual:
+        if layer not in names:
+            close = nearest(layer, names)
+            raise SpecError(
+                f"{network} has no layer {layer!r}.",
+                got=layer,
+                expected=", ".join(candidate_layers(network)),
+                mend=f"did you mean {close}?" if close else "name one of these, or another module of the network.",
+            )
+
+
 def default_image_size(network: str) -> int:
     """Pixels on a side that the network was trained on.
 
@@ -137,12 +164,12 @@ def require_network(network: str) -> None:
         return
     known = (*_torchvision_classifiers(), COMPACT)
     if network not in known:
-        nearest = difflib.get_close_matches(network, known, n=3)
+        close = difflib.get_close_matches(network, known, n=3)
         raise SpecError(
             f"There is no network {network!r}.",
             got=network,
             expected=f"a classifier of torchvision, or {COMPACT}",
-            mend=f"did you mean {' or '.join(nearest)}?" if nearest else f"choose one of {', '.join(NETWORKS)}.",
+            mend=f"did you mean {' or '.join(close)}?" if close else f"choose one of {', '.join(NETWORKS)}.",
         )
 
 

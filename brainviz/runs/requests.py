@@ -234,6 +234,11 @@ def make_spec(
         settings["network"], str(settings["weights"]), allow_files, _file_state(str(settings["weights"]))
     )
     settings |= {"weights": resolved.name, "weights_digest": resolved.digest}
+    if "layers" in settings:
+        from brainviz.models.backbones import require_layers
+
+        settings["layers"] = _listed(settings["layers"], FeaturesSpec.model_fields["layers"])
+        require_layers(settings["network"], settings["layers"])
     settings |= {"dataset": index.fingerprint, "subject": subject, "hemi": hemi, "roi": roi}
     spec = _nest(kind, method, settings)
     remember_dataset(dataset, index)

@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainviz.config import cache_dir
+from brainviz.datasets.npy import open_npy
 from brainviz.errors import RunError
 from brainviz.runs.processes import ProcessIdentity
 from brainviz.runs.specs import SPEC_CLASSES, Spec, parse_spec
@@ -188,7 +189,7 @@ class Run:
         RunError
             The run is not done, or has no such array.
         """
-        return cast("NDArray[Any]", np.load(self.file(f"{name}.npy"), mmap_mode="r", allow_pickle=False))
+        return open_npy(self.file(f"{name}.npy")).map()
 
     def file(self, name: str) -> Path:
         """Return the path of a result file.
@@ -196,12 +197,21 @@ class Run:
         Raises
         ------
         RunError
-            The run is not done, or has no such file.
+            The run is not done, has no such file, or the file is no longer what the run wrote.
         """
         files = self.manifest()["files"]
         if name not in files:
             raise RunError(f"Run {self.id[:12]} has no file {name!r}.", got=name, expected=", ".join(files))
-        return self.path / name
+        path = self.path / name
+        size = path.stat().st_size if path.exists() else None
+        if size != files[name]["bytes"]:
+            raise RunError(
+                f"A result of run {self.id[:12]} ({self.kind}) is damaged.",
+                got=f"{path}, which is {'gone' if size is None else f'{size} bytes long'}",
+                expected=f"{files[name]['bytes']} bytes",
+                mend=f"remove the folder {self.path} and start the run again.",
+            )
+        return path
 
     def has(self, name: str) -> bool:
         """Return whether a run that is done has this result file."""

@@ -91,6 +91,8 @@ def next_run(queued: list[Run], store: Store) -> Run | None:
         for spec, state in zip(needed, states, strict=True):
             if state in ("failed", "cancelled", "lost", "missing"):
                 reason = f"It builds on the {spec.kind} run {spec.run_id[:12]} ({spec.label}), which is {state}."
+                if (needed_run := store.find(spec)) is not None:
+                    reason = f"{reason}\n{needed_run.status().reason}".rstrip()
                 change_state(run, {"queued"}, "failed", finished=time.time(), reason=reason)
                 break
         if all(state == "done" for state in states):

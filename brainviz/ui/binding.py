@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypedDict
 
 import streamlit as st
+
+from brainviz.ui.errors import plain
 
 #: Where a session remembers the keys of its bound controls, the page it is on, and that it has just been switched to.
 _KEYS, _PAGE, _DRAWN_ONCE = "_bound controls", "_page", "_page drawn once"
@@ -23,6 +25,31 @@ def bound(key: str) -> Binding:
     """Return the arguments that bind a control to the URL under its key."""
     st.session_state.setdefault(_KEYS, {})[key] = True
     return {"key": key, "bind": "query-params"}
+
+
+def say_unknown(key: str, offered: Sequence[str], kind: str, place: Any = st) -> None:
+    """Say so when a link names what is not offered here; Streamlit drops it without a word. Call it before the control.
+
+    Parameters
+    ----------
+    key : str
+        The control's.
+    offered : sequence of str
+        Its options.
+    kind : str
+        What these are, in a word or two.
+    place : Streamlit container, optional
+        Where to say it.
+    """
+    memory = f"_{key} not offered"
+    if key not in st.session_state:
+        asked = st.query_params.get_all(key)
+        st.session_state[memory] = (asked, [name for name in asked if name not in offered])
+    asked, unknown = st.session_state.get(memory, ([], []))
+    # Gone with the first choice that the visitor makes.
+    if unknown and st.query_params.get_all(key) in (asked, []):
+        names = ", ".join(plain(name) for name in unknown)
+        place.warning(f"The link names the {kind} {names}, which is not here.", icon=":material/link_off:")
 
 
 def follow(key: str, followed: Any, default: Any) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from brainviz.datasets.base import ALL_VERTICES, HEMISPHERES, MIN_ROI_VERTICES
-from brainviz.ui.binding import bound, follow
+from brainviz.ui.binding import bound, follow, say_unknown
 from brainviz.ui.sources import Source, roi_counts
 
 #: ROIs to begin with: the first that the data set has.
@@ -17,6 +17,7 @@ FIRST_ROIS = ("V1", "V1v", "V1d", "V4", "hV4")
 def pick_subject(source: Source) -> str:
     """Draw the picker for one subject."""
     follow("subject", source.key, source.dataset.subjects[0])
+    say_unknown("subject", source.dataset.subjects, "subject")
     return st.selectbox("Subject", source.dataset.subjects, **bound("subject"), help="Whose responses are shown.")
 
 
@@ -24,6 +25,7 @@ def pick_subjects(source: Source) -> list[str]:
     """Draw the picker for several subjects."""
     default = list(source.dataset.subjects[:1])
     follow("subjects", source.key, default)
+    say_unknown("subjects", source.dataset.subjects, "subject")
     return st.multiselect(
         "Subjects",
         source.dataset.subjects,
@@ -56,6 +58,7 @@ def pick_rois(source: Source, subjects: Sequence[str]) -> list[str]:
     options = [*counts["roi"].drop_duplicates(), ALL_VERTICES]
     default = [next((roi for roi in FIRST_ROIS if roi in options), options[0])]
     follow("roi", source.key, default)
+    say_unknown("roi", options, "ROI")
     return st.multiselect(
         "ROIs",
         options,

@@ -45,19 +45,17 @@ def show_plan(choice: Choice) -> None:
         "not known yet" if seconds is None else duration(seconds),
         help="Judged from runs that this computer finished before, with the same network and image size.",
     )
-    failed = known.count("failed")
-    if failed:
-        why = "  \n".join(plain(reason) for reason in failure_reasons(choice.specs, store)[:MOST_REASONS])
-        st.warning(
-            f"{count(failed, 'run')} failed; starting again tries once more.  \n{why}", icon=":material/warning:"
-        )
-
-
-def failure_reasons(specs: Sequence[Spec], store: Store) -> list[str]:
-    """Return why runs failed, each reason once; what a run builds on comes before it, so the cause comes first."""
-    runs = (store.find(spec) for spec in missing(specs, store))
+    runs = (store.find(spec) for spec in missing(choice.specs, store))
     found = (run.status() for run in runs if run is not None)
-    return list(dict.fromkeys(status.reason for status in found if status.state == "failed"))
+    unlucky = [status for status in found if status.state in ("failed", "lost")]
+    if unlucky:
+        # What a run builds on comes before it, so the cause comes first; and each reason once.
+        reasons = list(dict.fromkeys(plain(status.reason) for status in unlucky))[:MOST_REASONS]
+        why = "\n\n".join(reasons).replace("\n", "  \n")
+        st.warning(
+            f"{count(len(unlucky), 'run')} failed or got lost; starting again tries once more.  \n{why}",
+            icon=":material/warning:",
+        )
 
 
 def start_button(choice: Choice, verb: str) -> None:

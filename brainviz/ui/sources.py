@@ -13,7 +13,7 @@ from brainviz.config import cache_dir, load_config
 from brainviz.datasets import DEMO, dataset_names, open_dataset
 from brainviz.datasets.base import ALL_VERTICES, Dataset
 from brainviz.runs import preparation
-from brainviz.ui.binding import bound
+from brainviz.ui.binding import bound, say_unknown
 from brainviz.ui.errors import end_page, errors_shown, plain
 from brainviz.ui.words import count
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 #: How often the page looks whether a data set has been read.
 POLL_SECONDS = 1.0
+
+#: Problems shown in full, errors first.
+MOST_PROBLEMS = 40
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,11 @@ class Source:
 
 def pick_dataset() -> str:
     """Draw the data set picker in the sidebar: the demo, and what brainviz.toml names; nothing else is served."""
+    names = dataset_names()
+    say_unknown("dataset", names, "data set", st.sidebar)
     return st.sidebar.selectbox(
         "Data set",
-        dataset_names(),
+        names,
         **bound("dataset"),
         help="The demo comes with brainviz. Name your own data sets in brainviz.toml: a table [datasets] with "
         'name = "folder".',
@@ -136,13 +141,13 @@ def show_problems(report: Report) -> None:
         return
     errors = sum(problem.level == "error" for problem in problems)
     st.write(f"{count(errors, 'error')} and {count(len(problems) - errors, 'warning')}. Warnings are for you to judge.")
-    st.dataframe(
-        pd.DataFrame(
-            [{"level": p.level, "subject": p.subject, "file": p.file, "problem": p.message} for p in problems]
-        ),
-        hide_index=True,
-        column_config={"problem": st.column_config.TextColumn(width="large")},
-    )
+    # As text, since a table would cut off how to mend them.
+    for problem in problems[:MOST_PROBLEMS]:
+        where = " · ".join(plain(part) for part in (problem.subject, problem.file) if part)
+        show = st.error if problem.level == "error" else st.warning
+        show(f"**{where or 'The data set'}**\n{plain(problem.message)}".replace("\n", "  \n"))
+    if len(problems) > MOST_PROBLEMS:
+        st.caption(f"And {len(problems) - MOST_PROBLEMS} more: `python -m brainviz check` names them all.")
 
 
 @st.cache_data(show_spinner=False, max_entries=256)

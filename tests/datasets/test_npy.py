@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -108,3 +109,10 @@ def test_no_mutated_header_raises_anything_else(tmp_path):
                 npy.open_npy(path)
             except DatasetError:
                 continue
+
+
+def test_many_threads_may_read_headers_at_once(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((3, 4), "f4"))
+    with ThreadPoolExecutor(8) as pool:
+        shapes = list(pool.map(lambda _: npy.open_npy(tmp_path / "a.npy").shape, range(2000)))
+    assert set(shapes) == {(3, 4)}

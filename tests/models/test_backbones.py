@@ -28,6 +28,7 @@ from brainviz.models.backbones import (
     load_backbone,
     load_tuned_backbone,
     logit_layer,
+    require_layers,
     require_network,
     resolve_weights,
 )
@@ -130,6 +131,12 @@ def test_defaults() -> None:
     assert (IMAGENET_MEAN, IMAGENET_STD) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     for name in NETWORKS:
         require_network(name)
+
+
+def test_any_module_is_a_layer_and_nothing_else_is() -> None:
+    require_layers("alexnet", ("features.0", "classifier.6"))
+    with pytest.raises(SpecError, match=r"did you mean features\.10"):
+        require_layers("alexnet", ("features.2", "feature.10"))
 
 
 @pytest.mark.parametrize(

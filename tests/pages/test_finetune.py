@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,24 @@ def test_failures_say_why(chosen: list[Spec], visit: Visit) -> None:
     assert "The disk is full" in at.warning[0].value
     assert "The disk is full." in list(at.dataframe[0].value["reason"])
     assert at.button(key="start").label == "Start fine-tuning (1 run)"
+
+
+def test_a_killed_worker_is_told_of(chosen: list[Spec], visit: Visit) -> None:
+    at = visit("finetune", dataset="tiny")
+    at.button(key="start").click().run()
+    gone = ProcessIdentity.current()
+    gone = replace(gone, started=gone.started - 1000)  # the same number, another process
+    change_state(Store().run_of(chosen[0]), {"queued"}, "running", process=gone)
+    at.run()
+    assert "got lost" in at.warning[0].value
+    assert "killed" in at.warning[0].value
+
+
+def test_a_link_to_what_is_not_here_is_told_of(tiny: None, visit: Visit) -> None:
+    at = visit("finetune", dataset="tiny", roi="NOPE", subjects="zzz")
+    assert [warning.value for warning in at.warning if "NOPE" in warning.value]
+    assert [warning.value for warning in at.warning if "zzz" in warning.value]
+    assert not visit("finetune", dataset="tiny", roi="V1v").warning
 
 
 def test_encode_these_asks_for_both_methods(chosen: list[Spec], visit: Visit) -> None:

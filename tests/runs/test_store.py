@@ -5,11 +5,12 @@ import json
 import os
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from brainviz.errors import RunError
+from brainviz.errors import DatasetError, RunError
 from brainviz.runs import store as store_module
 from brainviz.runs.processes import ProcessIdentity
 from brainviz.runs.store import (
@@ -75,8 +76,16 @@ def test_results_are_read_by_name_and_without_pickle(running):
     assert running.has("r.npy")
     with pytest.raises(RunError, match="no file"):
         running.array("q")
-    with pytest.raises(ValueError, match="Python objects"):
+    with pytest.raises(DatasetError, match="objects"):
         running.array("objects")
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"half")])
+def test_a_result_that_is_gone_or_cut_is_never_read(running, damage):
+    finish(running)
+    damage(running.path / "r.npy")
+    with pytest.raises(RunError, match="damaged"):
+        running.array("r")
 
 
 def test_only_who_computes_a_run_may_finish_it(run):

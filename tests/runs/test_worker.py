@@ -38,11 +38,12 @@ def test_the_oldest_run_whose_needs_are_met_is_next(store, queued, encoding_spec
 def test_a_run_whose_needs_came_to_nothing_fails_and_says_which(store, queued, encoding_spec, end):
     run = queued(encoding_spec)
     if end != "missing":
-        change_state(queued(encoding_spec.features), {"queued"}, end)
+        change_state(queued(encoding_spec.features), {"queued"}, end, reason="It rained.")
     assert next_run(store.runs(state="queued"), store) is None
     assert run.state == "failed"
     assert encoding_spec.features.run_id[:12] in run.status().reason
     assert end in run.status().reason
+    assert ("It rained." in run.status().reason) == (end != "missing")
 
 
 def test_a_spec_of_another_version_of_brainviz_fails_alone(store, queued, finetune_spec):
