@@ -1,4 +1,4 @@
-"""What the README and the issue of the main job promise, from the command line to the number; slow, all of it."""
+"""What brainviz claims of its results, from the command line to the number; slow, all of it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def encode(cache: Path, capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 def test_tuning_on_the_demo_helps_early_areas_more_than_a_category_area(encode: Any) -> None:
-    """At the logits, the only layer whose features the category labels of the pre-training alone have shaped."""
+    """At the logits, which the pre-training on categories has shaped most."""
     demo = ("--dataset", "demo", "--subject", "subj01", "--layers", "classifier.6")
 
     def gain(hemi: str, roi: str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypedDict
 
@@ -19,12 +19,14 @@ class Binding(TypedDict):
 
     key: str
     bind: Literal["query-params"]
+    on_change: Callable[[str], None]
+    args: tuple[str]
 
 
 def bound(key: str) -> Binding:
     """Return the arguments that bind a control to the URL under its key."""
     st.session_state.setdefault(_KEYS, {})[key] = True
-    return {"key": key, "bind": "query-params"}
+    return {"key": key, "bind": "query-params", "on_change": _forget_unknown, "args": (key,)}
 
 
 def say_unknown(key: str, offered: Sequence[str], kind: str, place: Any = st) -> None:
@@ -41,15 +43,21 @@ def say_unknown(key: str, offered: Sequence[str], kind: str, place: Any = st) ->
     place : Streamlit container, optional
         Where to say it.
     """
-    memory = f"_{key} not offered"
     if key not in st.session_state:
-        asked = st.query_params.get_all(key)
-        st.session_state[memory] = (asked, [name for name in asked if name not in offered])
-    asked, unknown = st.session_state.get(memory, ([], []))
-    # Gone with the first choice that the visitor makes.
-    if unknown and st.query_params.get_all(key) in (asked, []):
+        st.session_state[_unknown(key)] = [name for name in st.query_params.get_all(key) if name not in offered]
+    if unknown := st.session_state.get(_unknown(key)):
         names = ", ".join(plain(name) for name in unknown)
         place.warning(f"The link names the {kind} {names}, which is not here.", icon=":material/link_off:")
+
+
+def _unknown(key: str) -> str:
+    """Return where a session remembers what a link named that is not offered."""
+    return f"_{key} not offered"
+
+
+def _forget_unknown(key: str) -> None:
+    """Forget it: the visitor has chosen something else."""
+    st.session_state.pop(_unknown(key), None)
 
 
 def follow(key: str, followed: Any, default: Any) -> None:

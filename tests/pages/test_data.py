@@ -90,8 +90,10 @@ def test_problems_are_named(serve: Serve, tiny_copy: Path, visit: Visit) -> None
 def test_one_subjects_errors_leave_the_others(serve: Serve, tiny_copy: Path, visit: Visit) -> None:
     next((tiny_copy / "subj02/roi_masks").glob("lh.prf*challenge*")).write_bytes(b"damaged")
     serve("tiny", tiny_copy)
-    named = len(visit("data", dataset="tiny", tab="ROI sizes").error)
-    assert named > 1
+    errors = [error.value for error in visit("data", dataset="tiny", tab="ROI sizes").error]
+    assert "found in this data set" in errors[0]
+    assert errors[1:]
+    assert all("subj02" in error for error in errors[1:])
     for page in ("finetune", "encoding"):
         assert not visit(page, dataset="tiny").error
 

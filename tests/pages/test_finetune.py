@@ -110,6 +110,10 @@ def test_a_link_to_what_is_not_here_is_told_of(tiny: None, visit: Visit) -> None
     at = visit("finetune", dataset="tiny", roi="NOPE", subjects="zzz")
     assert [warning.value for warning in at.warning if "NOPE" in warning.value]
     assert [warning.value for warning in at.warning if "zzz" in warning.value]
+    at.multiselect(key="roi").set_value(["V2v"]).run()
+    assert not [warning.value for warning in at.warning if "NOPE" in warning.value]
+    at.multiselect(key="roi").set_value(["V1"]).run()  # the default again
+    assert not [warning.value for warning in at.warning if "NOPE" in warning.value]
     assert not visit("finetune", dataset="tiny", roi="V1v").warning
 
 
