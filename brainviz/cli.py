@@ -103,8 +103,10 @@ def _add_kind(commands: Any, kind: str, summary: str) -> None:
     data.add_argument("--dataset", required=True, metavar="ROOT", help="folder, or name in brainviz.toml, or demo")
     data.add_argument("--subject", required=True, help="name of the subject, e.g. subj01")
     needed = kind != "features"
-    data.add_argument("--hemi", required=needed, help="lh or rh")
-    data.add_argument("--roi", required=needed, help="name of the ROI, a union such as V1, or all")
+    several = kind in ("encoding", "comparison")
+    data.add_argument("--hemi", required=needed, help=f"lh{', rh or both' if several else ' or rh'}")
+    more = "; several with commas between them" if several else ""
+    data.add_argument("--roi", required=needed, help=f"name of the ROI, a union such as V1, or all{more}")
     groups: dict[str, Any] = {}
     for field in field_table(kind):
         group = groups.setdefault(field.group, None) or parser.add_argument_group(field.group)
@@ -126,8 +128,8 @@ def _add_field(group: Any, field: SettingField) -> None:
         about += f": {', '.join(field.choices)}"
     if field.default not in ((), ""):
         about += f" (default: {_shown(field.default)})"
-    if field.tuned_only:
-        about += "; for a tuned network"
+    if field.tuning:
+        about += f"; for the method {' or '.join(field.methods)}"
     flag: dict[str, Any] = {"nargs": "?", "const": "true"} if field.type == "flag" else {}
     group.add_argument(
         *names, dest=field.name, metavar=_METAVARS[field.type], help=about.replace("%", "%%"), default=None, **flag

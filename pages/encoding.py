@@ -1,20 +1,40 @@
-"""Encoding: how well untuned and tuned networks predict responses; maps, r per ROI, share of vertices improved."""
+"""Encoding: how well untuned and tuned networks predict responses, method against method."""
 
 import streamlit as st
 
 from brainviz.figures.style import Provenance
 from brainviz.runs.store import Store
 from brainviz.ui.choices import choose, split_words
-from brainviz.ui.comparison import read_results, vertex_frame
-from brainviz.ui.encoding_views import pick_layers, show_map, show_rois, show_summary, show_vertices
+from brainviz.ui.comparison import comparisons, finished, layers_fitted
+from brainviz.ui.comparison_controls import pick_how
+from brainviz.ui.encoding_summary import show_summary
+from brainviz.ui.encoding_views import (
+    pick_layers,
+    pick_view,
+    show_groups,
+    show_layers,
+    show_rois,
+    show_table,
+)
 from brainviz.ui.errors import end_page
 from brainviz.ui.navigation import begin_page
-from brainviz.ui.pickers import pick_hemispheres, pick_rois, pick_subject
-from brainviz.ui.run_controls import live_progress, show_plan, start_button
+from brainviz.ui.permutation_view import show_tests
+from brainviz.ui.pickers import pick_hemispheres, pick_methods, pick_rois, pick_subjects
+from brainviz.ui.run_controls import asked_for, live_progress, show_plan, start_button
 from brainviz.ui.settings import settings_form
+from brainviz.ui.shown import Shown
 from brainviz.ui.sources import require_source
+from brainviz.ui.vertex_views import show_map, show_vertices
 
-METHODS = ("untuned", "contrastive")
+VIEWS = {
+    "ROIs": show_rois,
+    "Groups": show_groups,
+    "Vertices": show_vertices,
+    "Layers": show_layers,
+    "Map": show_map,
+    "Tests": show_tests,
+    "Table": show_table,
+}
 
 begin_page(
     "Encoding",
@@ -24,50 +44,48 @@ begin_page(
 
 source = require_source()
 with st.container(border=True):
-    columns = st.columns([1, 1, 1.6, 1])
-    with columns[0]:
-        subject = pick_subject(source)
-    with columns[1]:
+    with st.container(horizontal=True):
+        subjects = pick_subjects(source)
         hemispheres = pick_hemispheres(source)
-    with columns[2]:
-        rois = pick_rois(source, [subject])
-    with columns[3]:
+        rois = pick_rois(source, subjects)
+    with st.container(horizontal=True):
+        methods = pick_methods()
         all_layers = pick_layers()
-    settings = settings_form("encoding", source, all_layers=all_layers)
+    settings = settings_form("encoding", source, methods, all_layers=all_layers)
 
-if not (hemispheres and rois):
-    st.info("Choose at least one hemisphere and one ROI.", icon=":material/arrow_upward:")
+if not (subjects and hemispheres and rois and methods):
+    st.info("Choose at least one subject, hemisphere, ROI and method.", icon=":material/arrow_upward:")
     end_page()
 
-choice = choose("encoding", source, [subject], hemispheres, rois, METHODS, settings)
+choice = choose("encoding", source, subjects, hemispheres, rois, methods, settings)
 if not choice.specs:
     st.warning(
-        "This subject has too few vertices of these ROIs. Choose another ROI or subject.",
+        "None of the chosen subjects has enough vertices of these ROIs. Choose another ROI or subject.",
         icon=":material/arrow_upward:",
     )
     end_page()
 
-provenance = Provenance(source.key, subject, tuple(rois), split_words(choice.specs[0]))
+provenance = Provenance(source.key, ", ".join(subjects), tuple(rois), split_words(choice.specs[0]))
 show_plan(choice)
-start_button(choice, "encoding")
-live_progress(choice.specs, provenance)
+start_button(choice.specs, "encoding")
+progress = st.container()
 
-store = Store()
-done = [run for run in map(store.find, choice.specs) if run is not None and run.state == "done"]
-if not done:
+runs = finished(choice, Store())
+if not runs:
+    with progress:
+        live_progress(choice.specs, provenance)
     st.info(
-        "Nothing to show for this choice yet. Press “Start encoding”: it fits encoding models on the untuned and on "
-        "the tuned network, and first tunes networks that are not tuned yet.",
+        "Nothing to show for this choice yet. Press “Start encoding”: it fits encoding models on the network of every "
+        "method, and first tunes networks that are not tuned yet.",
         icon=":material/rocket_launch:",
     )
     end_page()
 
-results = read_results(done)
-vertices = vertex_frame(results)
-show_summary(results, vertices)
-st.subheader("Map")
-show_map(vertices, source, choice.specs, done, provenance)
-st.subheader("ROIs")
-show_rois(results, vertices, done, provenance)
-st.subheader("Vertices")
-show_vertices(vertices, done, provenance)
+how = pick_how(methods, layers_fitted(choice))
+tests = comparisons(choice, how)
+with progress:
+    live_progress([*choice.specs, *asked_for(tests)], provenance)
+
+shown = Shown(source, choice, runs, how, tests, provenance)
+show_summary(shown)
+VIEWS[pick_view(list(VIEWS))](shown)

@@ -6,19 +6,21 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from brainviz.datasets import open_dataset
-from brainviz.datasets.base import Dataset
+from brainviz.datasets.base import ALL_VERTICES, Dataset
 from brainviz.runs import preparation
 from brainviz.runs.processes import ProcessIdentity
-from brainviz.runs.specs import Spec
+from brainviz.runs.specs import EncodingSpec, Spec
 from brainviz.runs.store import (
     Run,
     Store,
@@ -80,7 +82,7 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         _write_subject(root / subject, number, shared)
     (root / "dataset.toml").write_text(
         'name = "Tiny"\nmesh = "fsaverage5"\n\n'
-        '[defaults]\nnetwork = "alexnet_compact"\nweights = "random"\nimage_size = 32\n'
+        '[defaults]\nnetwork = "alexnet_compact"\nweights = "demo"\nimage_size = 32\n'
     )
     return root
 
@@ -114,9 +116,21 @@ def serve(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
 
 @pytest.fixture
 def finish_run(cache: Path) -> Callable[..., Run]:
-    """Return a function that writes a finished run, without computing it, from its scalars, arrays and events."""
+    """Return a function that writes a finished run, without computing it.
 
-    def finish(spec: Spec, scalars: dict[str, Any], events: Iterable[dict[str, Any]] = (), **arrays: np.ndarray) -> Run:
+    It takes the run's scalars and events, its tables (``name.parquet``) and other contents (``name.json``) by name, and
+    its arrays.
+    """
+
+    def finish(
+        spec: Spec,
+        scalars: dict[str, Any],
+        events: Iterable[dict[str, Any]] = (),
+        *,
+        tables: Mapping[str, pd.DataFrame] = MappingProxyType({}),
+        contents: Mapping[str, Any] = MappingProxyType({}),
+        **arrays: np.ndarray,
+    ) -> Run:
         me = ProcessIdentity.current()
         run = Store().run_of(spec)
         with locked(run):
@@ -126,10 +140,69 @@ def finish_run(cache: Path) -> Callable[..., Run]:
             append_event(run, event)
         for name, array in arrays.items():
             write_array(run.path / f"{name}.npy", array)
+        for name, table in tables.items():
+            table.to_parquet(run.path / f"{name}.parquet", index=False)
+        for name, content in contents.items():
+            write_json(run.path / f"{name}.json", content)
         write_json(run.path / "result.json", scalars)
         write_manifest(run, {"seconds": 12.0, "host": socket.gethostname()}, me)
         assert run.state == "done"
         return run
+
+    return finish
+
+
+@pytest.fixture
+def finish_encoding_run(finish_run: Callable[..., Run]) -> Callable[..., Run]:
+    """Return a function that writes a finished encoding run of one ROI from planted r (layers, vertices).
+
+    The layer with the highest mean cv_r is its own best; without a cv_r it is 0.8 r. Replicates of a mean are the mean
+    plus `resamples`, the same for all runs, times `noise`: their interval is the mean -0.019 to +0.019 for noise 0.01.
+    The noise ceiling is the data set's.
+    """
+
+    def finish(
+        spec: EncodingSpec, dataset: Dataset, r: np.ndarray, cv_r: np.ndarray | None = None, noise: float = 0.01
+    ) -> Run:
+        ((hemi, roi),) = spec.areas
+        columns, layers = dataset.columns(spec.subject, hemi, roi), spec.features.layers
+        assert r.shape == (len(layers), len(columns))
+        cv_r = 0.8 * r if cv_r is None else cv_r
+        masks = dataset.rois(spec.subject, hemi) if roi == ALL_VERTICES else {}
+        parts = {roi: np.arange(len(columns))} | {name: np.flatnonzero(mask) for name, mask in masks.items()}
+        ceiling = dataset.noise_ceiling(spec.subject, hemi)
+        ceiling = np.full(len(columns), np.nan) if ceiling is None else ceiling[columns].astype(float)
+        resamples = np.linspace(-2, 2, 201, dtype=np.float32)
+        rows, replicates = [], []
+        for name, part in parts.items():
+            own = int(np.nanmean(cv_r[:, part], axis=1).argmax())
+            for number, layer in enumerate(layers):
+                mine, mean, root = r[number, part], float(np.nanmean(r[number, part])), np.sqrt(ceiling[part])
+                replicates.append(mean + noise * resamples)
+                low, high = np.quantile(replicates[-1], [0.025, 0.975])
+                known = bool(np.isfinite(root).any())
+                rows.append(
+                    {"hemi": hemi, "roi": name, "layer": layer, "own": number == own, "n_vertices": len(part)}
+                    | {"nan_vertices": int(np.isnan(mine).sum()), "r_mean": mean, "r_low": low, "r_high": high}
+                    | {"r_median": float(np.nanmedian(mine)), "cv_r_mean": float(np.nanmean(cv_r[number, part]))}
+                    | {"cv_r_median": float(np.nanmedian(cv_r[number, part]))}
+                    | {"ceiling": ceiling[part].mean(), "ceiling_r": root.mean(), "no_ceiling": 0 if known else np.nan}
+                    | {"r_over_ceiling": float(np.nanmean(mine / root)) if known else np.nan}
+                    | {"algonauts_score": float(np.nanmean(100 * mine**2 / root**2)) if known else np.nan}
+                )
+        own = int(np.nanmean(cv_r, axis=1).argmax())
+        best, n_test = r[own], 6
+        arrays = {"r": r, "cv_r": cv_r, "alpha": np.ones_like(r), "own": np.full(len(columns), own), "columns": columns}
+        arrays |= {"r_low": best - 0.1, "r_high": best + 0.1, "replicates": np.stack(replicates, axis=1)}
+        arrays |= {"predicted": np.zeros((len(columns), n_test), np.float32), "test_rows": np.arange(n_test)}
+        positions = dataset.positions(spec.subject, hemi)
+        if positions is not None:
+            arrays["positions"] = positions[columns]
+        scalars = {"layer": layers[own], "n_train": 34, "n_test": n_test, "n_vertices": len(columns)}
+        scalars |= {"nan_vertices": int(np.isnan(best).sum()), "r_mean": float(np.nanmean(best))}
+        scalars |= {"r_median": float(np.nanmedian(best)), "cv_r_mean": 0.2, "cv_r_median": 0.2}
+        areas = [{"hemi": hemi, "roi": roi, "start": 0, "stop": len(columns)}]
+        return finish_run(spec, scalars, tables={"rois": pd.DataFrame(rows)}, contents={"areas": areas}, **arrays)
 
     return finish
 

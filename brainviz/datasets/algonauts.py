@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from brainviz.datasets import ceiling
 from brainviz.datasets.base import ALL_VERTICES, HEMISPHERES, ROI_UNIONS, Dataset, ImageSet
 from brainviz.datasets.images import SUFFIXES
 from brainviz.datasets.masks import POSITIONS, read_labels, read_labels_on_mesh, read_positions, roi_masks
@@ -28,9 +31,6 @@ _MAPPING_NAME = re.compile(r"mapping_(.+)\.npy")
 #: The order in which ROI sets are listed; others follow by name.
 _SET_ORDER = ("prf-visualrois", "floc-bodies", "floc-faces", "floc-places", "floc-words", "streams")
 
-#: Room for rounding in a noise ceiling's limits 0 and 1.
-_ROUNDING = 1e-6
-
 
 class SubjectFiles:
     """Where one subject's files are. Every folder is listed at most once, and no file is opened.
@@ -47,7 +47,7 @@ class SubjectFiles:
         self.name, self.folder = name, folder
         self.responses_folder = folder / "training_split" / "training_fmri"
         self.masks_folder = folder / "roi_masks"
-        self._noise_folder = folder / "noise_ceiling"
+        self.ceilings_folder = folder / ceiling.FOLDER
         self.images_folder = folder / "training_split" / "training_images"
         self.test_images_folder = folder / "test_split" / "test_images"
 
@@ -57,9 +57,11 @@ class SubjectFiles:
         return _per_hemisphere(self.responses_folder, "{}_training_fmri.npy")
 
     @cached_property
-    def noise_ceilings(self) -> dict[str, Path]:
-        """Hemisphere -> file of noise ceilings."""
-        return _per_hemisphere(self._noise_folder, "{}_noise_ceiling.npy")
+    def ceilings(self) -> dict[str, tuple[Path, ...]]:
+        """Hemisphere -> files that tell how much of the responses is signal; the first one counts."""
+        found = [_per_hemisphere(self.ceilings_folder, pattern) for pattern in ceiling.FILES]
+        files = {hemi: tuple(each[hemi] for each in found if hemi in each) for hemi in HEMISPHERES}
+        return {hemi: paths for hemi, paths in files.items() if paths}
 
     @cached_property
     def masks(self) -> dict[tuple[str, str, str], Path]:
@@ -105,7 +107,8 @@ class SubjectFiles:
 
     def sources(self) -> tuple[Path, ...]:
         """Every file beside the pictures that says something about the subject."""
-        return (*self.responses.values(), *self.noise_ceilings.values(), *self.masks.values(), *self.mappings.values())
+        ceilings = chain.from_iterable(self.ceilings.values())
+        return (*self.responses.values(), *ceilings, *self.masks.values(), *self.mappings.values())
 
 
 def _listing(folder: Path) -> tuple[str, ...]:
@@ -384,14 +387,54 @@ class AlgonautsDataset(Dataset):
     def noise_ceiling(self, subject: str, hemi: str) -> NDArray[np.float32] | None:
         """Share of the variance that is signal, 0..1, shape (v,); None where the data set does not say.
 
+        It is read from the subject's folder ``noise_ceiling``, or follows from NSD's noise-ceiling SNR there and from
+        ``repeats`` in dataset.toml; without ``repeats``, the SNR alone says nothing (see `noise_ceiling_hint`).
+
         Raises
         ------
         DatasetError
-            The file is damaged, does not fit the responses, or leaves 0..1.
+            The file is damaged, does not fit the responses, or leaves its range.
         """
         n_vertices = self.n_vertices(subject, hemi)
-        path = self.files[subject].noise_ceilings.get(hemi)
-        return None if path is None else read_noise_ceiling(path, n_vertices)
+        files = self.files[subject].ceilings.get(hemi)
+        if files is None:
+            return None
+        path = files[0]
+        if path.name == ceiling.SHARE.format(hemi):
+            return ceiling.read_noise_ceiling(path, n_vertices)
+        repeats = self.repeats(subject)
+        if repeats is None:
+            return None
+        snr = ceiling.read_ncsnr(path, n_vertices, self.positions(subject, hemi), self.mesh)
+        return ceiling.noise_ceiling(snr, repeats).astype(np.float32)
+
+    def noise_ceiling_files(self, subject: str, hemi: str) -> tuple[str, ...]:
+        self.require_hemisphere(subject, hemi)
+        # NSD's file has a value per vertex of the mesh: of no use where nobody knows where the columns sit.
+        on_mesh = self.mesh != "none" and (hemi, POSITIONS, "fsaverage") in self.files[subject].masks
+        patterns = [pattern for pattern in ceiling.FILES if on_mesh or pattern != ceiling.SNR_ON_MESH]
+        return tuple(f"{ceiling.FOLDER}/{pattern.format(hemi)}" for pattern in patterns)
+
+    def noise_ceiling_hint(self, subject: str, hemi: str) -> str:
+        share, *snr = self.noise_ceiling_files(subject, hemi)
+        files = self.files[subject].ceilings.get(hemi)
+        if files is None:
+            return (
+                f"Put {share} (the share of the variance that is signal, 0 to 1, one value per column) into the folder"
+                f" of {subject}; or {' or '.join(snr)} (NSD's noise-ceiling SNR), with repeats in dataset.toml."
+            )
+        if files[0].name == ceiling.SHARE.format(hemi) or self.repeats(subject) is not None:
+            return ""
+        return (
+            f"{files[0].name} gives a noise ceiling only together with how often the pictures were shown. Write into"
+            " dataset.toml: repeats = 3 if each was shown three times, or repeats = {1 = 200, 2 = 300, 3 = 9500} with"
+            " how many pictures were shown once, twice, ...; where subjects differ, a table [repeats] with one of these"
+            f" per subject, such as {subject} = 3."
+        )
+
+    def repeats(self, subject: str) -> Mapping[int, int] | None:
+        self.require_subject(subject)
+        return self.settings.repeats_of(subject)
 
     def sources(self, subject: str) -> tuple[Path, ...]:
         return self.files[subject].sources()
@@ -414,31 +457,3 @@ def open_responses(path: Path) -> NpyFile:
             mend="save one row per picture, one column per vertex.",
         )
     return file
-
-
-def read_noise_ceiling(path: Path, n_vertices: int) -> NDArray[np.float32]:
-    """Read a noise ceiling, 0..1 per column, shape (v,).
-
-    Raises
-    ------
-    DatasetError
-        The file is damaged, does not fit the responses, or leaves 0..1.
-    """
-    file = open_npy(path)
-    if file.shape != (n_vertices,) or file.dtype.kind not in "fiu":
-        raise DatasetError(
-            f"{path.name} does not match the responses.",
-            got=f"an array {describe(file.shape, file.dtype)}",
-            expected=f"{n_vertices:,} float32, one per column",
-            mend="save one value per vertex, in the order of the columns.",
-        )
-    ceiling = np.array(file.map(), np.float32)
-    outside = ~((ceiling >= -_ROUNDING) & (ceiling <= 1 + _ROUNDING))
-    if outside.any():
-        raise DatasetError(
-            f"{path.name} leaves the range 0 to 1.",
-            got=f"{outside.sum():,} vertices, from {ceiling.min():g} to {ceiling.max():g}",
-            expected="the share of the variance that is signal",
-            mend="divide by 100 if these are percent.",
-        )
-    return ceiling.clip(0, 1)

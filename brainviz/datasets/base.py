@@ -143,7 +143,25 @@ class Dataset(ABC):
 
     @abstractmethod
     def noise_ceiling(self, subject: str, hemi: str) -> NDArray[np.float32] | None:
-        """Share of the variance that is signal, 0..1, shape (v,); None where the data set does not say."""
+        """Share of the variance that is signal, 0..1, shape (v,); None where the data set does not say.
+
+        NaN for a vertex whose share is not known.
+        """
+
+    @abstractmethod
+    def noise_ceiling_files(self, subject: str, hemi: str) -> tuple[str, ...]:
+        """Return the files that would give a noise ceiling, each by itself, relative to the subject's folder."""
+
+    @abstractmethod
+    def noise_ceiling_hint(self, subject: str, hemi: str) -> str:
+        """Say in a sentence or two what would give a noise ceiling; empty where nothing is missing."""
+
+    @abstractmethod
+    def repeats(self, subject: str) -> Mapping[int, int] | None:
+        """Return how many of the subject's pictures were shown how often, {k: n_k}; None where nobody says.
+
+        The fingerprint covers it.
+        """
 
     @abstractmethod
     def sources(self, subject: str) -> tuple[Path, ...]:

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from brainviz.datasets.algonauts import AlgonautsDataset, SubjectFiles, find_root, open_responses, read_noise_ceiling
+from brainviz.datasets import ceiling
+from brainviz.datasets.algonauts import AlgonautsDataset, SubjectFiles, find_root, open_responses
 from brainviz.datasets.base import ALL_VERTICES, HEMISPHERE_NAMES, HEMISPHERES, MESH_VERTICES
 from brainviz.datasets.images import SUFFIXES
 from brainviz.datasets.index import ColumnFault, DatasetIndex, FileFacts, Problem, Progress, index_of, one_line, scan
@@ -26,11 +27,15 @@ from brainviz.datasets.masks import (
     roi_masks,
 )
 from brainviz.datasets.npy import NpyFile
+from brainviz.datasets.settings import EVERYONE
 from brainviz.datasets.unpickle import read_mapping
 from brainviz.errors import DatasetError
 
 #: How many examples a message gives.
 _EXAMPLES = 5
+
+#: A noise-ceiling SNR above this is doubted: 99 % of the variance of a single trial would be signal.
+_HIGHEST_SNR = 10.0
 
 T = TypeVar("T")
 Facts = Mapping[Path, FileFacts]
@@ -130,6 +135,9 @@ def _settings_problems(dataset: AlgonautsDataset) -> Iterator[Problem]:
     for subject in settings.subjects:
         if subject not in dataset.files:
             yield Problem("warning", subject, "dataset.toml", "The subject is described here, but has no folder.")
+    for subject in settings.repeats:
+        if subject != EVERYONE and subject not in dataset.files:
+            yield Problem("warning", subject, "dataset.toml", "The subject has repeats here, but has no folder.")
 
 
 class _SubjectCheck:
@@ -150,9 +158,9 @@ class _SubjectCheck:
             n_vertices = responses.shape[1] if responses else None
             positions = self._positions(hemi, n_vertices)
             rois = self._roi_sets(hemi, n_vertices, positions, names)
-            ceiling = self._noise_ceiling(hemi, n_vertices)
+            has_ceiling = n_vertices is not None and self._noise_ceiling(hemi, n_vertices, positions)
             if responses:
-                self._add_row(hemi, responses, rois, positions is not None, ceiling is not None)
+                self._add_row(hemi, responses, rois, positions is not None, has_ceiling)
         return list(self._problems)
 
     def _say(self, level: str, path: Path | None, message: str) -> None:
@@ -170,7 +178,7 @@ class _SubjectCheck:
     def _expected_hemispheres(self) -> tuple[str, ...]:
         """Return the hemispheres to look at, and note those that should be there and are not."""
         found, stated = self._files.responses, self._dataset.settings.hemispheres
-        masked = {hemi for hemi, _, _ in self._files.masks} | set(self._files.noise_ceilings)
+        masked = {hemi for hemi, _, _ in self._files.masks} | set(self._files.ceilings)
         for hemi in stated or HEMISPHERES:
             if hemi not in found and (stated or hemi in masked):
                 reason = f"dataset.toml names the hemisphere {hemi!r}" if stated else f"there are masks of {hemi!r}"
@@ -314,9 +322,31 @@ class _SubjectCheck:
             self._say("error", fsaverage, f"{message} The challenge-space mask is used meanwhile.")
         return labels
 
-    def _noise_ceiling(self, hemi: str, n_vertices: int | None) -> NDArray[np.float32] | None:
-        path = self._files.noise_ceilings.get(hemi)
-        return None if path is None or n_vertices is None else self._attempt(path, read_noise_ceiling, n_vertices)
+    def _noise_ceiling(self, hemi: str, n_vertices: int, positions: NDArray[np.int64] | None) -> bool:
+        """Look at every file that tells of a noise ceiling, and return whether the one that counts will do."""
+        usable, mesh = [], self._dataset.mesh
+        on_mesh = None if mesh == "none" else positions  # as the data set itself does
+        for path in self._files.ceilings.get(hemi, ()):
+            if path.name == ceiling.SHARE.format(hemi):
+                usable.append(self._attempt(path, ceiling.read_noise_ceiling, n_vertices) is not None)
+                continue
+            snr = self._attempt(path, ceiling.read_ncsnr, n_vertices, on_mesh, mesh)
+            usable.append(snr is not None and self._dataset.settings.repeats_of(self._files.name) is not None)
+            if snr is not None:
+                self._signal_to_noise(path, snr)
+        hint = self._dataset.noise_ceiling_hint(self._files.name, hemi) if usable else ""
+        if hint:
+            self._say("warning", self._files.ceilings[hemi][0], hint)
+        return bool(usable) and usable[0]
+
+    def _signal_to_noise(self, path: Path, snr: NDArray[np.float64]) -> None:
+        unknown, highest = np.count_nonzero(np.isnan(snr)), np.nanmax(snr)
+        if unknown:
+            message = f"{unknown:,} of {len(snr):,} vertices have NaN, and so no noise ceiling; scores leave them out."
+            self._say("warning", path, message)
+        if highest > _HIGHEST_SNR:
+            message = f"The noise-ceiling SNR goes up to {highest:g}, which would be responses almost without noise."
+            self._say("warning", path, f"{message} Make sure that these are no noise ceilings in percent.")
 
     def _pictures(self) -> None:
         """Look at the pictures: which files count, their order, whether they can be decoded, and equal ones."""

@@ -156,7 +156,11 @@ def _dataset_index(dataset: Dataset, subjects: Mapping[str, SubjectIndex]) -> Da
 def _subject_index(dataset: Dataset, subject: str, digests: Mapping[Path, str]) -> SubjectIndex:
     images = tuple(digests[path] for path in dataset.images(subject).paths)
     sources = sorted([path.name, digests[path]] for path in dataset.sources(subject))
-    return SubjectIndex(subject, _json_digest({"images": images, "files": sources}), images)
+    content: dict[str, Any] = {"images": images, "files": sources}
+    repeats = dataset.repeats(subject)
+    if repeats is not None:  # a noise ceiling may depend on them
+        content["repeats"] = sorted(repeats.items())
+    return SubjectIndex(subject, _json_digest(content), images)
 
 
 def _json_digest(value: Any) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -12,10 +13,16 @@ from typing import Any
 from brainviz.config import nearest
 from brainviz.datasets.base import HEMISPHERES
 
+#: In place of a subject's name: what holds for all.
+EVERYONE = ""
+
 
 @dataclass(frozen=True)
 class Settings:
-    """What `dataset.toml` says, with the defaults of the Algonauts package where it is silent."""
+    """What `dataset.toml` says, with the defaults of the Algonauts package where it is silent.
+
+    `repeats` holds, for a subject or for all (`EVERYONE`), how many pictures were shown how often: {k: n_k}.
+    """
 
     name: str
     mesh: str = "fsaverage"
@@ -24,6 +31,11 @@ class Settings:
     response: str = ""
     subjects: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    repeats: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+
+    def repeats_of(self, subject: str) -> Mapping[int, int] | None:
+        """Return how many of the subject's pictures were shown how often, {k: n_k}; None where the file is silent."""
+        return self.repeats.get(subject, self.repeats.get(EVERYONE))
 
 
 @dataclass(frozen=True)
@@ -58,13 +70,44 @@ def read_settings(path: Path, name: str) -> tuple[Settings, tuple[Finding, ...]]
         elif not _SETTING_RULES[key][0](value):
             findings.append(Finding("error", path.name, f"{key!r} must be {_SETTING_RULES[key][1]}, but is {value!r}."))
         else:
-            values[key] = tuple(h for h in HEMISPHERES if h in value) if key == "hemispheres" else value
+            values[key] = _CONVERSIONS.get(key, _unchanged)(value)
     return Settings(**values), tuple(findings)
 
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
 
+
+def _unchanged(value: Any) -> Any:
+    return value
+
+
+def _repeats(value: Any) -> dict[str, dict[int, int]] | None:
+    """Return subject (or `EVERYONE`) -> {k: n_k}; None for what does not say how often pictures were shown."""
+    counts = _counts(value)
+    if counts is not None:
+        return {EVERYONE: counts}
+    if not isinstance(value, dict) or any(name.isdecimal() for name in value):
+        return None
+    of_subjects = {subject: counts for subject, each in value.items() if (counts := _counts(each)) is not None}
+    return of_subjects if value and len(of_subjects) == len(value) else None
+
+
+def _counts(value: Any) -> dict[int, int] | None:
+    """Return {k: n_k} of a number of repeats, or of a table of them, whose keys TOML gives as texts."""
+    if type(value) is int and value >= 1:
+        return {value: 1}
+    if not isinstance(value, dict) or not all(re.fullmatch("0*[1-9][0-9]*", shown) for shown in value):
+        return None
+    counts = {int(shown): images for shown, images in value.items()}
+    sound = all(type(images) is int and images >= 0 for images in counts.values())
+    return counts if sound and any(counts.values()) else None
+
+
+#: Key of dataset.toml: what is made of a value that will do, where it is not taken as it is.
+_CONVERSIONS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
+    {"hemispheres": lambda value: tuple(h for h in HEMISPHERES if h in value), "repeats": _repeats}
+)
 
 #: Key of dataset.toml: whether a value will do, and what would do, in words.
 _SETTING_RULES: Mapping[str, tuple[Any, str]] = MappingProxyType(
@@ -82,5 +125,10 @@ _SETTING_RULES: Mapping[str, tuple[Any, str]] = MappingProxyType(
             "a table with one text per subject",
         ),
         "defaults": (lambda value: isinstance(value, dict), "a table of settings"),
+        "repeats": (
+            lambda value: _repeats(value) is not None,
+            "how often every picture was shown, such as 3, or a table of how many pictures were shown how often, such"
+            " as {1 = 200, 2 = 300, 3 = 9500}, or a table with one of these per subject",
+        ),
     }
 )

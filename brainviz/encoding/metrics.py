@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from brainviz.datasets.ceiling import noise_ceiling as noise_ceiling  # data sets need it too, and are below
 from brainviz.errors import DatasetError, SpecError
 
 #: Columns that are turned to float64 at a time.
@@ -61,51 +61,6 @@ def _unit_columns(block: NDArray[np.floating]) -> NDArray[np.float64]:
 def _correlate(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     r: NDArray[np.float64] = np.einsum("ij,ij->j", a, b)
     return r.clip(-1.0, 1.0)
-
-
-def noise_ceiling(ncsnr: ArrayLike, repeats: ArrayLike | Mapping[int, int]) -> NDArray[np.float64]:
-    """Share of the variance of the averaged responses that is signal, from NSD's noise-ceiling SNR.
-
-    ``NC = ncsnr^2 / (ncsnr^2 + t)`` with ``t = (n1 + n2/2 + n3/3 + ...) / (n1 + n2 + n3 + ...)``, where ``n_k`` counts
-    the test images that were shown ``k`` times (Allen et al. 2022, Nature Neuroscience 25, Methods, "Noise ceiling
-    estimation"; methods, section 3).
-
-    Parameters
-    ----------
-    ncsnr : (v,) array
-        Standard deviation of the signal over that of the noise in a single trial. NaN gives NaN.
-    repeats : int, (n_images,) int array, or mapping
-        How often the test images were shown: one number for all, one per image, or the counts ``{k: n_k}``.
-
-    Returns
-    -------
-    (v,) float64 array
-        Between 0 and 1.
-
-    Raises
-    ------
-    DatasetError
-        A negative or infinite ncsnr, no image, or an image with less than one repeat.
-    """
-    snr = np.asarray(ncsnr, dtype=np.float64)
-    if np.any(snr < 0) or np.any(np.isinf(snr)):
-        raise DatasetError(
-            "The noise-ceiling SNR cannot be used.", got="negative or infinite values", expected="0 or more"
-        )
-    if isinstance(repeats, Mapping):
-        shown = np.array(list(repeats.keys()), dtype=np.float64)
-        images = np.array(list(repeats.values()), dtype=np.float64)
-    else:
-        shown = np.atleast_1d(np.asarray(repeats, dtype=np.float64))
-        images = np.ones_like(shown)
-    if not np.all(shown >= 1) or np.any(images < 0) or images.sum() == 0:
-        raise DatasetError(
-            "The repeats of the test images cannot be used.",
-            got=f"{repeats!r}",
-            expected="at least one image, each shown at least once",
-        )
-    noise = np.average(1.0 / shown, weights=images)
-    return snr**2 / (snr**2 + noise)
 
 
 @dataclass(frozen=True)

@@ -7,25 +7,31 @@ Objective, for every target y (a column of Y) and its own penalty alpha::
 Alpha maximises the mean, over the folds, of Pearson's r between prediction and response in the left-out rows.
 
 With centred training rows ``X' X = Q diag(l) Q'`` the solution is ``w(alpha) = Q diag(1 / (l + alpha)) Q' X' y``: one
-decomposition serves every alpha and every target. Four things make it fast, none of which changes the result:
+decomposition serves every alpha and every target. Five things make it fast, none of which changes the result:
 
 1. X is first put on its own principal axes, at most n - 1 of them, so that p > n is no special case, the whole X' X is
    diagonal, and in float32 the small axes are not drowned by the large ones.
-2. ``X' Y`` is computed per fold, and the training part of a fold is the total minus that fold's: Y is read once.
+2. ``X' Y`` is computed per fold, and the training part of a fold is the total minus that fold's: Y is read once, and
+   the total is what the fit on all rows needs.
 3. A fold's r needs no predictions. With ``B = Q' X' Y`` (training rows) and ``E = Q' X' Y`` (left-out rows), the
    covariance of prediction and response is ``sum(E B / (l + alpha))``, and the prediction's sum of squares is
    ``|| R (B / (l + alpha)) ||^2``, where ``R' R`` is the left-out rows' Gram matrix.
-4. ``1 / (l + alpha)``, over all l and alpha, is a Cauchy matrix, of low numerical rank K: K products with R and a K x K
-   Gram matrix per target give that sum of squares for every alpha, however many there are.
+4. ``1 / (l + alpha)``, over all l and alpha, is a Cauchy matrix, of low numerical rank K (Beckermann & Townsend 2019,
+   doi 10.1137/19M1244433): K products with R and a K x K Gram matrix per target give that sum of squares for every
+   alpha, however many there are. K is 7 to 16 for spectra of layers, 20 or 200 penalties, and float32.
+5. R is triangular (from a QR decomposition), so that a product with it is little more than half a product.
 
-Precision: centring, decompositions, sums of squares and means over folds are float64; products with the targets have
-the dtype of Y (float32 or float64) on either device.
+Precision: decompositions, and means over folds are float64; products with the targets have the dtype of Y (float32 or
+float64) on either device. bfloat16 in step 4 would save a quarter of the time where a processor has it, and move r by
+3e-4: not done, so that r is the same on all machines.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -35,8 +41,15 @@ from torch import Tensor
 from brainviz.encoding.pca import centred_gram, leading_eigenvectors
 from brainviz.errors import DatasetError, SpecError
 
-#: Memory for one block of targets, unless the caller says how many targets are in a block.
-BLOCK_BYTES = 512 * 2**20
+#: Memory for one block of targets, unless the caller says how many: what a processor's caches nearly hold is fastest.
+BLOCK_BYTES = {"cpu": 64 * 2**20, "cuda": 2**30}
+
+#: Columns of a triangular matrix that are multiplied at a time: the zeros beside them are left out of the product.
+PANEL = 256
+
+#: A filter is left out (see 4 above) when it contributes less than this share of the largest filter's contribution;
+#: 1e-6 moves no r by more than float32 does, even for targets that depend on the smallest axis alone.
+FILTER_TOLERANCE = {torch.float32: 1e-6, torch.float64: 2e-16}
 
 #: With `extend`, the grid grows at an edge while more than this share of the targets choose that edge ...
 EDGE_SHARE = 0.05
@@ -89,6 +102,168 @@ class RidgeFit(RidgeSelection):
     intercept: NDArray[np.floating]
 
 
+@dataclass(frozen=True)
+class RidgeDesign:
+    """Features made ready for any number of targets: all that depends on X only, from `prepare_ridge`.
+
+    Attributes
+    ----------
+    X : (n, p) array
+        The features, not copied.
+    alphas : (a,) float64 array
+        The grid of penalties, ascending.
+    fold_of_row : (n,) int64 array
+        The number of each row's fold.
+    extend : bool
+        Whether the grid may grow.
+    axes
+        Internal: X on its principal axes.
+    """
+
+    X: NDArray[np.floating]
+    alphas: NDArray[np.float64]
+    fold_of_row: NDArray[np.int64]
+    extend: bool
+    axes: _Axes
+
+    @cached_property
+    def folds(self) -> tuple[_Fold, ...]:
+        """Internal: a decomposition per fold, made for the first `select`; to refit and to predict takes none."""
+        candidates = _candidates(self.alphas, self.extend)
+        return tuple(_prepare_fold(self.axes, rows, candidates) for rows in _fold_rows(self.fold_of_row))
+
+    def select(
+        self, Y: NDArray[np.floating], *, rows: NDArray[np.integer] | None = None, block: int | None = None
+    ) -> RidgeSelection:
+        """Choose each target's penalty by cross-validation.
+
+        Parameters
+        ----------
+        Y : (n, v) array, or (more, v) with `rows`
+            Targets; may be memory-mapped, and is read in blocks of columns, never copied whole.
+        rows : (n,) int array, optional
+            The rows of Y that belong to the rows of X; the others are not read.
+        block : int, optional
+            Targets per block; by default as many as `BLOCK_BYTES` hold.
+
+        Returns
+        -------
+        RidgeSelection
+
+        Raises
+        ------
+        SpecError
+            A block below 1.
+        DatasetError
+            Y or `rows` do not go with X; NaN or infinite values.
+        """
+        scores = np.empty((len(_candidates(self.alphas, self.extend)), Y.shape[-1]))
+        for columns, r, _, _ in _scored_blocks(self, Y, rows, block):
+            scores[:, columns] = r
+        return _choose(self, scores)
+
+    def refit(
+        self,
+        Y: NDArray[np.floating],
+        alpha: ArrayLike,
+        *,
+        rows: NDArray[np.integer] | None = None,
+        block: int | None = None,
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Fit on all rows, every target with its own given penalty.
+
+        Parameters
+        ----------
+        Y, rows, block
+            As in `select`.
+        alpha : (v,) array or float
+            Penalties, above 0; they need not be in the grid.
+
+        Returns
+        -------
+        coef : (p, v) array, dtype of Y
+        intercept : (v,) array
+
+        Raises
+        ------
+        SpecError
+            Penalties that are not above 0, or not one per target; a block below 1.
+        DatasetError
+            As in `select`.
+        """
+        coef = np.empty((self.X.shape[1], Y.shape[-1]), dtype=_numpy_dtype(Y))
+        intercept = np.empty(Y.shape[-1], dtype=coef.dtype)
+        factors = _to_features(self, _target_dtype(Y))
+        for columns, weights, mean in _fitted_blocks(self, Y, alpha, rows, block):
+            coef[:, columns], intercept[columns] = _coefficients(self.axes, factors, weights, mean)
+        return coef, intercept
+
+    def predict(
+        self,
+        X_new: NDArray[np.floating],
+        Y: NDArray[np.floating],
+        alpha: ArrayLike,
+        *,
+        rows: NDArray[np.integer] | None = None,
+        block: int | None = None,
+    ) -> Iterator[tuple[slice, NDArray[np.floating], NDArray[np.float64]]]:
+        """Fit on all rows, every target with its own penalty, and predict other rows; without coefficients of features.
+
+        Parameters
+        ----------
+        X_new : (m, p) array
+            Features of the rows to predict.
+        Y, alpha, rows, block
+            As in `refit`.
+
+        Yields
+        ------
+        columns : slice
+            Which targets.
+        deviations : (m, b) array, dtype of Y
+            The prediction is ``means + deviations``. They come apart because a large penalty makes a deviation that the
+            sum would round away, and with it r.
+        means : (b,) float64 array
+            Of the targets.
+
+        Raises
+        ------
+        SpecError, DatasetError
+            As in `refit`; features of another number, or that hold NaN.
+        """
+        _check_new(X_new, self.X.shape[1])
+        new = _coordinates(self, X_new).to(_target_dtype(Y))
+        for columns, weights, mean in _fitted_blocks(self, Y, alpha, rows, block):
+            yield columns, (new @ weights).cpu().numpy(), mean
+
+
+def prepare_ridge(
+    X: NDArray[np.floating],
+    alphas: ArrayLike,
+    n_folds: int = 5,
+    *,
+    groups: ArrayLike | None = None,
+    seed: int = 0,
+    extend: bool = False,
+    device: str = "cpu",
+) -> RidgeDesign:
+    """Put the features on their principal axes and deal out the folds: the work that targets have in common.
+
+    Parameters, errors: as `fit_ridge`, for which this is the first step.
+
+    Returns
+    -------
+    RidgeDesign
+        For any number of targets, subjects or ROIs that have these rows in common.
+    """
+    grid = np.unique(np.asarray(alphas, dtype=np.float64))
+    _check_alphas(grid)
+    _check_features(X)
+    fold_of_row = assign_folds(len(X), n_folds, groups, seed)
+    axes = _principal_axes(X, np.argsort(fold_of_row, kind="stable"), torch.device(device))
+    return RidgeDesign(X, grid, fold_of_row, extend, axes)
+
+
 def fit_ridge(
     X: NDArray[np.floating],
     Y: NDArray[np.floating],
@@ -108,7 +283,7 @@ def fit_ridge(
     X : (n, p) array
         Features; p may exceed n. Held in memory.
     Y : (n, v) array
-        Targets; may be memory-mapped, and is read twice in blocks of columns, never copied whole.
+        Targets; may be memory-mapped, and is read once in blocks of columns, never copied whole.
     alphas : (a,) array
         Penalties to choose from, above 0.
     n_folds : int
@@ -136,64 +311,26 @@ def fit_ridge(
     DatasetError
         Shapes that do not match, NaN or infinite values, too few rows or groups for the folds, constant features.
     """
-    grid = np.unique(np.asarray(alphas, dtype=np.float64))
-    _check(X, Y, grid, block)
-    fold_of_row = assign_folds(len(X), n_folds, groups, seed)
-    axes = _principal_axes(X, device)
-    selection = _select(axes, Y, grid, fold_of_row, extend, block)
-    coef, intercept = _refit(axes, X, Y, selection.alpha, block)
+    _check_features(X)
+    _check_targets(Y, None, len(X), block)
+    design = prepare_ridge(X, alphas, n_folds, groups=groups, seed=seed, extend=extend, device=device)
+    scores = np.empty((len(_candidates(design.alphas, extend)), Y.shape[1]))
+    coef = np.empty((X.shape[1], Y.shape[1]), dtype=_numpy_dtype(Y))
+    mean = np.empty(Y.shape[1])
+    q = len(design.axes.eigenvalues)
+    spans = []
+    for columns, r, cross, y_mean in _scored_blocks(design, Y, None, block):
+        # The cross-products wait, in the place of the coefficients, for the penalties of all targets.
+        scores[:, columns], coef[:q, columns], mean[columns] = r, cross.cpu().numpy(), y_mean
+        spans.append(columns)
+    selection = _choose(design, scores)
+    intercept = np.empty(Y.shape[1], dtype=coef.dtype)
+    factors = _to_features(design, _target_dtype(Y))
+    for columns in spans:
+        cross = torch.from_numpy(coef[:q, columns]).to(design.axes.mean.device)
+        weights = _weights(design.axes, cross, selection.alpha[columns])
+        coef[:, columns], intercept[columns] = _coefficients(design.axes, factors, weights, mean[columns])
     return RidgeFit(**vars(selection), coef=coef, intercept=intercept)
-
-
-def cross_validate_ridge(
-    X: NDArray[np.floating],
-    Y: NDArray[np.floating],
-    alphas: ArrayLike,
-    n_folds: int = 5,
-    *,
-    groups: ArrayLike | None = None,
-    seed: int = 0,
-    extend: bool = False,
-    device: str = "cpu",
-    block: int | None = None,
-) -> RidgeSelection:
-    """Choose each target's penalty, without fitting: what comparing several layers needs.
-
-    Parameters, errors: as `fit_ridge`, whose selection this is.
-    """
-    grid = np.unique(np.asarray(alphas, dtype=np.float64))
-    _check(X, Y, grid, block)
-    fold_of_row = assign_folds(len(X), n_folds, groups, seed)
-    return _select(_principal_axes(X, device), Y, grid, fold_of_row, extend, block)
-
-
-def refit_ridge(
-    X: NDArray[np.floating],
-    Y: NDArray[np.floating],
-    alpha: ArrayLike,
-    *,
-    device: str = "cpu",
-    block: int | None = None,
-) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Fit on all rows, every target with its own given penalty.
-
-    Parameters
-    ----------
-    X, Y, device, block
-        As in `fit_ridge`.
-    alpha : (v,) array or float
-        Penalties, above 0.
-
-    Returns
-    -------
-    coef : (p, v) array
-    intercept : (v,) array
-    """
-    per_target = np.asarray(alpha, dtype=np.float64)
-    _check(X, Y, per_target, block)
-    if per_target.shape not in ((), Y.shape[1:]):
-        raise SpecError("There must be one penalty per target.", got=str(per_target.shape), expected=str(Y.shape[1:]))
-    return _refit(_principal_axes(X, device), X, Y, np.broadcast_to(per_target, Y.shape[1:]), block)
 
 
 def predict(fit: RidgeFit, X: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -213,10 +350,7 @@ def predict(fit: RidgeFit, X: NDArray[np.floating]) -> NDArray[np.floating]:
     DatasetError
         The number of features differs.
     """
-    if X.ndim != 2 or X.shape[1] != len(fit.coef):
-        raise DatasetError(
-            "These features do not belong to the model.", got=f"shape {X.shape}", expected=f"(images, {len(fit.coef)})"
-        )
+    _check_new(X, len(fit.coef))
     predicted: NDArray[np.floating] = X.astype(fit.coef.dtype, copy=False) @ fit.coef
     predicted += fit.intercept
     return predicted
@@ -279,6 +413,8 @@ class _Axes:
 
     Attributes
     ----------
+    order : (n,) int array
+        Which row of X each of `rows` is: the rows of a fold follow one another.
     mean : (p,) float64 tensor
     rows : (n, q) float64 tensor
         Coordinates; columns are orthogonal, sum to 0, and have squared length `eigenvalues`.
@@ -288,24 +424,40 @@ class _Axes:
         The axes, orthonormal; None when p > n, where they are ``(X - mean)' rows / eigenvalues``.
     """
 
+    order: NDArray[np.intp]
     mean: Tensor
     rows: Tensor
     eigenvalues: Tensor
     directions: Tensor | None
 
 
-def _principal_axes(X: NDArray[np.floating], device: str) -> _Axes:
+def _principal_axes(X: NDArray[np.floating], order: NDArray[np.intp], device: torch.device) -> _Axes:
     """Put X on its principal axes, from X'X when p <= n and from XX' when p > n."""
-    target = torch.device(device)
     rounding = len(X) * float(np.finfo(np.float64).eps)
-    mean = torch.from_numpy(X.mean(axis=0, dtype=np.float64)).to(target)
+    mean = torch.from_numpy(X.mean(axis=0, dtype=np.float64)).to(device)
     if X.shape[1] <= len(X):
-        centred = torch.as_tensor(X, dtype=torch.float64, device=target) - mean
+        centred = torch.from_numpy(X[order]).to(device, torch.float64)
+        centred -= mean
         eigenvalues, directions = leading_eigenvectors(centred.T @ centred, X.shape[1], rounding)
-        return _Axes(mean, centred @ directions, eigenvalues, directions)
-    gram = centred_gram(X, np.arange(len(X)), target, np.float64)[1]
+        return _Axes(order, mean, centred @ directions, eigenvalues, directions)
+    gram = centred_gram(X, order, device, np.float64)[1]
     eigenvalues, vectors = leading_eigenvectors(gram, len(X), rounding)
-    return _Axes(mean, vectors * eigenvalues.sqrt(), eigenvalues, None)
+    return _Axes(order, mean, vectors * eigenvalues.sqrt(), eigenvalues, None)
+
+
+def _coordinates(design: RidgeDesign, X_new: NDArray[np.floating]) -> Tensor:
+    """Other rows, (m, p), on the principal axes; (m, q) float64."""
+    axes = design.axes
+    centred = torch.from_numpy(np.ascontiguousarray(X_new)).to(axes.mean.device, torch.float64) - axes.mean
+    if axes.directions is not None:
+        return centred @ axes.directions
+    products = torch.zeros(len(X_new), len(design.X), dtype=torch.float64, device=axes.mean.device)
+    width = max(1, BLOCK_BYTES[axes.mean.device.type] // (8 * len(design.X)))
+    for start in range(0, len(axes.mean), width):
+        columns = slice(start, start + width)
+        old = torch.from_numpy(design.X[axes.order, columns]).to(axes.mean.device, torch.float64) - axes.mean[columns]
+        products += centred[:, columns] @ old.T
+    return products @ (axes.rows / axes.eigenvalues)
 
 
 # --- cross-validation -------------------------------------------------------------------------------------------------
@@ -319,44 +471,47 @@ class _Fold:
     their scale, which r does not see; ``shrinkage`` is ``mixing @ filters`` to rounding.
     """
 
-    rows: Tensor  #: (m,) numbers of the left-out rows
+    rows: slice  #: the left-out ones among the rows of `_Axes`
     n_train: int
     mean_train: Tensor  #: (q,) of the training rows
     mean_test: Tensor  #: (q,) of the left-out rows
     vectors: Tensor  #: (q, q) eigenvectors of the training rows' Gram matrix
-    root: Tensor  #: (q, t), t = min(m, q): root @ root' is the left-out rows' Gram matrix on those eigenvectors
+    root: Tensor  #: (q, t), t = min(m, q), lower triangular: root @ root' is the left-out rows' Gram matrix on those
     shrinkage: Tensor  #: (a, q) 1 / (eigenvalue + alpha), each row scaled: r does not depend on scale
     filters: Tensor  #: (K, q)
-    mixing: Tensor  #: (a, K) float64
+    mixing: Tensor  #: (a, K), columns in descending order of what their filters contribute
+    contributions: Tensor  #: (K,) as a share of the largest
+
+    def cast(self, dtype: torch.dtype) -> _Fold:
+        """Return the fold in the dtype of the targets, with the filters that count in it."""
+        rank = int((self.contributions > FILTER_TOLERANCE[dtype]).sum())
+        return replace(
+            self,
+            mean_train=self.mean_train.to(dtype),
+            mean_test=self.mean_test.to(dtype),
+            vectors=self.vectors.to(dtype),
+            root=self.root.to(dtype),
+            shrinkage=self.shrinkage.to(dtype),
+            filters=self.filters[:rank].to(dtype).contiguous(),
+            mixing=self.mixing[:, :rank],
+        )
 
 
-def _select(
-    axes: _Axes,
-    Y: NDArray[np.floating],
-    grid: NDArray[np.float64],
-    fold_of_row: NDArray[np.int64],
-    extend: bool,
-    block: int | None,
-) -> RidgeSelection:
-    """Score every penalty for every target, block by block, and choose."""
-    # Further penalties cost next to nothing (4 above): all those that may be added are scored in the one pass.
+def _fold_rows(fold_of_row: NDArray[np.int64]) -> list[slice]:
+    """Return where every fold's rows are, in the order of `_Axes`."""
+    ends = [0, *np.cumsum(np.bincount(fold_of_row)).tolist()]
+    return [slice(start, end) for start, end in pairwise(ends)]
+
+
+def _candidates(grid: NDArray[np.float64], extend: bool) -> NDArray[np.float64]:
+    """Return the penalties that are scored: the grid, and the decades that may be added, at next to no cost (4)."""
     decades = 10.0 ** np.arange(1, MAX_EXTRA_DECADES + 1) if extend else np.empty(0)
-    candidates = np.concatenate([grid[0] / decades[::-1], grid, grid[-1] * decades])
-    n_folds = int(fold_of_row.max()) + 1
-    dtype = _target_dtype(Y)
-    rows = axes.rows.to(dtype)
-    folds = [_prepare_fold(axes, np.flatnonzero(fold_of_row == fold), candidates, dtype) for fold in range(n_folds)]
-    scores = np.empty((len(candidates), Y.shape[1]))
-    for columns, y, _ in _blocks(Y, axes, block or _block_size(axes, n_folds, folds)):
-        scores[:, columns] = _score(y, rows, folds).T.cpu().numpy()
-    inner = _widened(scores, slice(len(decades), len(decades) + len(grid)))
-    return _choose(candidates[inner], scores[inner])
+    return np.concatenate([grid[0] / decades[::-1], grid, grid[-1] * decades])
 
 
-def _prepare_fold(axes: _Axes, left_out: NDArray[np.int64], alphas: NDArray[np.float64], dtype: torch.dtype) -> _Fold:
-    """Decompose the training rows of one fold, in float64, and cast what multiplies targets to `dtype`."""
-    index = torch.from_numpy(left_out).to(axes.rows.device)
-    x = axes.rows[index]
+def _prepare_fold(axes: _Axes, left_out: slice, alphas: NDArray[np.float64]) -> _Fold:
+    """Decompose the training rows of one fold."""
+    x = axes.rows[left_out]
     n_train = len(axes.rows) - len(x)
     total = x.sum(0)
     mean_train, mean_test = -total / n_train, total / len(x)  # all rows together sum to 0
@@ -365,58 +520,57 @@ def _prepare_fold(axes: _Axes, left_out: NDArray[np.int64], alphas: NDArray[np.f
     # Directions that the training rows do not span: the coefficients there are 0, not rounding divided by alpha.
     spanned = eigenvalues > len(gram) * torch.finfo(gram.dtype).eps * eigenvalues[-1]
     eigenvalues = torch.where(spanned, eigenvalues, 0.0)
-    z = (x - mean_test) @ vectors
-    root = torch.linalg.qr(z, mode="r").R if len(z) > z.shape[1] else z
+    root = torch.linalg.qr((x - mean_test) @ vectors, mode="r").R
     penalties = torch.from_numpy(alphas).to(gram.device)
     shrinkage = spanned / (eigenvalues + penalties[:, None])
     # A target that is noise weighs on axis i like this: sqrt(eigenvalue) in B, times the length of the left-out rows.
     weight = eigenvalues.sqrt() * root.norm(dim=0)
     shrinkage = shrinkage / (shrinkage * weight).norm(dim=1, keepdim=True).clamp(min=torch.finfo(gram.dtype).tiny)
-    mixing, filters = _factorise(shrinkage, weight, torch.finfo(dtype).eps)
+    left, singular, right = torch.linalg.svd(shrinkage * weight, full_matrices=False)
     return _Fold(
-        rows=index,
+        rows=left_out,
         n_train=n_train,
-        mean_train=mean_train.to(dtype),
-        mean_test=mean_test.to(dtype),
-        vectors=vectors.to(dtype),
-        root=root.T.contiguous().to(dtype),
-        shrinkage=shrinkage.to(dtype),
-        filters=filters.to(dtype),
-        mixing=mixing,
+        mean_train=mean_train,
+        mean_test=mean_test,
+        vectors=vectors,
+        root=root.T.contiguous(),
+        shrinkage=shrinkage,
+        filters=singular[:, None] * right / torch.where(weight > 0, weight, 1.0),
+        mixing=left,
+        contributions=singular / singular[0],
     )
 
 
-def _factorise(shrinkage: Tensor, weight: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-    """Write ``shrinkage = mixing @ filters``, within a tolerance and weighted by axis, with as few filters as do.
+def _scored_blocks(
+    design: RidgeDesign, Y: NDArray[np.floating], rows: NDArray[np.integer] | None, block: int | None
+) -> Iterator[tuple[slice, NDArray[np.float64], Tensor, NDArray[np.float64]]]:
+    """Yield blocks of targets: columns, r per candidate (a, b), cross-products with all rows (q, b), means (b,)."""
+    _check_targets(Y, rows, len(design.X), block)
+    dtype = _target_dtype(Y)
+    x = design.axes.rows.to(dtype)
+    folds = [fold.cast(dtype) for fold in design.folds]
+    for columns, y, low, high, mean in _blocks(design, Y, rows, block or _block_size(design, dtype, folds)):
+        products = torch.stack([y[fold.rows].T @ x[fold.rows] for fold in folds])
+        total = products.sum(0)
+        r = _score(y, low, high, products, total, folds)
+        yield columns, r.T.cpu().numpy(), total.T, mean
 
-    Shapes: (a, q), (q,) -> (a, K), (K, q).
-    """
-    left, singular, right = torch.linalg.svd(shrinkage * weight, full_matrices=False)
-    rank = int((singular > tolerance * singular[0]).sum())
-    filters = singular[:rank, None] * right[:rank] / torch.where(weight > 0, weight, 1.0)
-    return left[:, :rank], filters
 
-
-def _score(y: Tensor, rows: Tensor, folds: Sequence[_Fold]) -> Tensor:
+def _score(y: Tensor, low: Tensor, high: Tensor, products: Tensor, total: Tensor, folds: Sequence[_Fold]) -> Tensor:
     """Mean over folds of the left-out r, for every target and penalty.
 
-    Shapes: y (n, b) centred, rows (n, q) -> (b, a) float64.
+    Shapes: y (n, b) centred, low and high (folds, b), products (folds, b, q), total (b, q) -> (b, a) float64.
     """
-    parts = [y[fold.rows] for fold in folds]
-    products = [part.T @ rows[fold.rows] for part, fold in zip(parts, folds, strict=True)]
-    total = torch.stack(products).sum(0)
-    sums = torch.stack([part.sum(0, dtype=torch.float64) for part in parts])
-    low = torch.stack([part.amin(0) for part in parts])
-    high = torch.stack([part.amax(0) for part in parts])
+    sums = torch.stack([y[fold.rows].sum(0) for fold in folds])
     r_sum = torch.zeros(y.shape[1], len(folds[0].mixing), dtype=torch.float64, device=y.device)
     n_defined = torch.zeros_like(r_sum)
     for number, fold in enumerate(folds):
         others = [other for other in range(len(folds)) if other != number]
-        mean_train = sums[others].sum(0) / fold.n_train
-        mean_test = sums[number] / len(fold.rows)
-        train = total - products[number] - torch.outer((fold.n_train * mean_train).to(y.dtype), fold.mean_train)
-        test = products[number] - torch.outer(sums[number].to(y.dtype), fold.mean_test)
-        r = _fold_r(train @ fold.vectors, test @ fold.vectors, _sum_of_squares(parts[number], mean_test), fold)
+        train = total - products[number]
+        train.addr_(sums[others].sum(0), fold.mean_train, alpha=-1)
+        test = torch.addr(products[number], sums[number], fold.mean_test, alpha=-1)
+        squares = _sum_of_squares(y[fold.rows], sums[number] / len(y[fold.rows]))
+        r = _fold_r(train @ fold.vectors, test @ fold.vectors, squares, fold)
         varies = (high[others].amax(0) > low[others].amin(0)) & (high[number] > low[number])
         defined = varies[:, None] & torch.isfinite(r)
         r_sum += torch.where(defined, r, 0.0)
@@ -430,15 +584,21 @@ def _fold_r(train: Tensor, test: Tensor, target_squares: Tensor, fold: _Fold) ->
     Shapes: train, test (b, q) cross-products on the fold's eigenvectors; target_squares (b,) -> (b, a) float64.
     """
     covariance = (train * test) @ fold.shrinkage.T
-    predicted = torch.stack([(train * keep) @ fold.root for keep in fold.filters], dim=1)  # (b, K, t)
-    gram = torch.bmm(predicted, predicted.transpose(1, 2)).double()
-    predicted_squares = torch.einsum("ak,bkl,al->ba", fold.mixing, gram, fold.mixing)
+    rank = len(fold.filters)
+    filtered = (train[:, None] * fold.filters).view(-1, train.shape[1])  # (b K, q)
+    gram = torch.zeros(len(train), rank, rank, dtype=train.dtype, device=train.device)
+    for start in range(0, fold.root.shape[1], PANEL):
+        predicted = filtered[:, start:] @ fold.root[start:, start : start + PANEL]
+        predicted = predicted.view(len(train), rank, -1)
+        gram.baddbmm_(predicted, predicted.transpose(1, 2))
+    pairs = (fold.mixing[:, :, None] * fold.mixing[:, None]).flatten(1)
+    predicted_squares = gram.flatten(1).double() @ pairs.T
     return (covariance.double() / (predicted_squares * target_squares[:, None]).sqrt()).clamp(-1.0, 1.0)
 
 
 def _sum_of_squares(values: Tensor, mean: Tensor) -> Tensor:
-    """Sum of squared deviations of the columns, accumulated in float64; (m, b), (b,) -> (b,)."""
-    return (values - mean.to(values.dtype)).square().sum(0, dtype=torch.float64)
+    """Sum of squared deviations of the columns; (m, b), (b,) -> (b,) float64."""
+    return (values - mean).square_().sum(0).double()
 
 
 def _widened(scores: NDArray[np.float64], inner: slice) -> slice:
@@ -455,8 +615,12 @@ def _widened(scores: NDArray[np.float64], inner: slice) -> slice:
     return slice(low, high)
 
 
-def _choose(alphas: NDArray[np.float64], scores: NDArray[np.float64]) -> RidgeSelection:
-    """Take the best-scoring penalty per target; the largest where no score is defined."""
+def _choose(design: RidgeDesign, scores: NDArray[np.float64]) -> RidgeSelection:
+    """Take the best-scoring penalty per target; the largest where no score is defined; scores (candidates, v)."""
+    candidates = _candidates(design.alphas, design.extend)
+    margin = (len(candidates) - len(design.alphas)) // 2
+    kept = _widened(scores, slice(margin, margin + len(design.alphas)))
+    alphas, scores = candidates[kept], scores[kept]
     undefined = np.isnan(scores).all(axis=0)
     best = np.where(undefined, len(alphas) - 1, _last_argmax(scores))
     cv_r = scores[best, np.arange(scores.shape[1])]
@@ -473,45 +637,72 @@ def _last_argmax(scores: NDArray[np.float64]) -> NDArray[np.intp]:
 # --- all rows ---------------------------------------------------------------------------------------------------------
 
 
-def _refit(
-    axes: _Axes, X: NDArray[np.floating], Y: NDArray[np.floating], alpha: NDArray[np.float64], block: int | None
-) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Fit on all rows: on the principal axes X'X is diagonal, so every target's own penalty is one division."""
+def _fitted_blocks(
+    design: RidgeDesign,
+    Y: NDArray[np.floating],
+    alpha: ArrayLike,
+    rows: NDArray[np.integer] | None,
+    block: int | None,
+) -> Iterator[tuple[slice, Tensor, NDArray[np.float64]]]:
+    """Yield blocks of targets: which columns, coefficients on the principal axes (q, b), means (b,)."""
+    _check_targets(Y, rows, len(design.X), block)
+    penalties = np.asarray(alpha, dtype=np.float64)
+    _check_alphas(penalties)
+    if penalties.shape not in ((), Y.shape[1:]):
+        raise SpecError("There must be one penalty per target.", got=str(penalties.shape), expected=str(Y.shape[1:]))
+    penalties = np.broadcast_to(penalties, Y.shape[1:])
     dtype = _target_dtype(Y)
-    rows, mean = axes.rows.to(dtype), axes.mean
-    penalty = torch.from_numpy(np.array(alpha)).to(mean.device)
-    to_features = _to_features(axes, X, dtype)
-    coef = np.empty((len(mean), Y.shape[1]), dtype=_numpy_dtype(Y))
-    intercept = np.empty(Y.shape[1], dtype=coef.dtype)
-    for columns, y, y_mean in _blocks(Y, axes, block or _block_size(axes)):
-        weights = ((rows.T @ y).double() / (axes.eigenvalues[:, None] + penalty[columns])).to(dtype)
-        for factor in to_features:
-            weights = factor @ weights
-        coef[:, columns] = weights.cpu().numpy()
-        intercept[columns] = y_mean - (mean @ weights.double()).cpu().numpy()
-    return coef, intercept
+    x = design.axes.rows.to(dtype)
+    for columns, y, _, _, mean in _blocks(design, Y, rows, block or _block_size(design, dtype)):
+        yield columns, _weights(design.axes, x.T @ y, penalties[columns]), mean
 
 
-def _to_features(axes: _Axes, X: NDArray[np.floating], dtype: torch.dtype) -> tuple[Tensor, ...]:
+def _weights(axes: _Axes, cross: Tensor, alpha: NDArray[np.float64]) -> Tensor:
+    """Coefficients on the principal axes, where X'X is diagonal: every target's own penalty is one division; (q, b)."""
+    penalty = torch.from_numpy(np.array(alpha)).to(cross.device)
+    return (cross.double() / (axes.eigenvalues[:, None] + penalty)).to(cross.dtype)
+
+
+def _to_features(design: RidgeDesign, dtype: torch.dtype) -> tuple[Tensor, ...]:
     """Matrices that, applied one after the other, turn coefficients on the axes into coefficients of the features."""
+    axes = design.axes
     if axes.directions is not None:
         return (axes.directions.to(dtype),)
-    centred = torch.as_tensor(X, dtype=dtype, device=axes.mean.device) - axes.mean.to(dtype)
+    centred = torch.from_numpy(design.X[axes.order]).to(axes.mean.device, dtype) - axes.mean.to(dtype)
     return (axes.rows / axes.eigenvalues).to(dtype), centred.T
+
+
+def _coefficients(
+    axes: _Axes, factors: Sequence[Tensor], weights: Tensor, y_mean: NDArray[np.float64]
+) -> tuple[NDArray[np.floating], NDArray[np.float64]]:
+    """Coefficients of the features, (p, b), and intercepts, (b,), from coefficients on the principal axes (q, b)."""
+    for factor in factors:
+        weights = factor @ weights
+    return weights.cpu().numpy(), y_mean - (axes.mean.to(weights.dtype) @ weights).cpu().numpy()
 
 
 # --- targets ----------------------------------------------------------------------------------------------------------
 
 
-def _blocks(Y: NDArray[np.floating], axes: _Axes, size: int) -> Iterator[tuple[slice, Tensor, NDArray[np.float64]]]:
-    """Yield blocks of targets: which columns, their centred values (n, b) on the device, and their means (b,).
+def _blocks(
+    design: RidgeDesign, Y: NDArray[np.floating], rows: NDArray[np.integer] | None, size: int
+) -> Iterator[tuple[slice, Tensor, Tensor, Tensor, NDArray[np.float64]]]:
+    """Yield blocks of targets, their rows in the order of `_Axes`.
 
-    Means are float64; a constant column is exactly 0 after centring.
+    columns; centred values (n, b) on the device, exactly 0 for a constant target; smallest and largest value in every
+    fold (folds, b); means (b,) float64.
     """
+    order = design.axes.order if rows is None else np.asarray(rows)[design.axes.order]
+    parts = _fold_rows(design.fold_of_row)
     for start in range(0, Y.shape[1], size):
         columns = slice(start, min(start + size, Y.shape[1]))
-        values = np.array(Y[:, columns], dtype=_numpy_dtype(Y))
-        finite = np.isfinite(values).all(axis=0)
+        # A slice, then rows: of a memory map only this block's rows and columns are read.
+        values = Y[:, columns][order].astype(_numpy_dtype(Y), copy=False)
+        y = torch.from_numpy(values).to(design.axes.mean.device)
+        extremes = [torch.aminmax(y[part], dim=0) for part in parts]
+        low, high = torch.stack([fold.min for fold in extremes]), torch.stack([fold.max for fold in extremes])
+        bottom, top = low.amin(0), high.amax(0)
+        finite = (torch.isfinite(bottom) & torch.isfinite(top)).cpu().numpy()
         if not finite.all():
             raise DatasetError(
                 "The responses hold NaN or infinite values.",
@@ -519,17 +710,18 @@ def _blocks(Y: NDArray[np.floating], axes: _Axes, size: int) -> Iterator[tuple[s
                 expected="finite numbers",
                 mend="leave these vertices out, or repair the file; `python -m brainviz check` lists them.",
             )
-        constant = values.max(axis=0) == values.min(axis=0)
-        means = np.where(constant, values[0], values.mean(axis=0, dtype=np.float64))
-        values -= means
-        yield columns, torch.from_numpy(values).to(axes.mean.device), means
+        rough = torch.where(bottom == top, bottom, y.mean(0))
+        y -= rough
+        mean = rough.double() + y.mean(0).double()
+        yield columns, y, low, high, mean.cpu().numpy()
 
 
-def _block_size(axes: _Axes, n_folds: int = 0, folds: Sequence[_Fold] = ()) -> int:
-    """Return how many targets' working arrays `BLOCK_BYTES` hold: responses, products, filtered predictions."""
-    n, q = axes.rows.shape
-    predictions = max((fold.filters.shape[0] * fold.root.shape[1] for fold in folds), default=0)
-    return max(1, BLOCK_BYTES // (8 * (2 * n + (n_folds + 5) * q + predictions)))
+def _block_size(design: RidgeDesign, dtype: torch.dtype, folds: Sequence[_Fold] = ()) -> int:
+    """Return how many targets' working arrays `BLOCK_BYTES` hold: responses, products, filtered coefficients."""
+    n, q = design.axes.rows.shape
+    filters = max((len(fold.filters) for fold in folds), default=0)
+    per_target = dtype.itemsize * (2 * n + (2 * len(folds) + 3 + filters) * q)
+    return max(1, BLOCK_BYTES[design.axes.mean.device.type] // per_target)
 
 
 def _target_dtype(Y: NDArray[np.floating]) -> torch.dtype:
@@ -544,25 +736,56 @@ def _numpy_dtype(Y: NDArray[np.floating]) -> type[np.floating]:
 # --- what cannot be fitted --------------------------------------------------------------------------------------------
 
 
-def _check(X: NDArray[np.floating], Y: NDArray[np.floating], alphas: NDArray[np.float64], block: int | None) -> None:
-    """Refuse what cannot be fitted, before any work is done."""
+def _check_alphas(alphas: NDArray[np.float64]) -> None:
+    """Refuse penalties that are not above 0."""
     if alphas.size == 0 or not np.all(np.isfinite(alphas) & (alphas > 0)):
         raise SpecError("The ridge penalties cannot be used.", got=f"{alphas.tolist()}", expected="numbers above 0")
-    if block is not None and block < 1:
-        raise SpecError("A block needs at least one target.", got=str(block))
+
+
+def _check_features(X: NDArray[np.floating]) -> None:
+    """Refuse what is not a matrix of finite floats."""
     if X.ndim != 2 or X.shape[1] < 1 or X.dtype not in (np.float32, np.float64):
         raise DatasetError(
             "The features are not a matrix of floats.",
             got=f"{X.dtype} {X.shape}",
             expected="float32 (images, features)",
         )
-    if Y.ndim != 2 or len(Y) != len(X) or Y.dtype.kind not in "fiu":
+    if len(X) < 2:
+        raise DatasetError("A regression needs at least two images.", got=str(len(X)))
+    _check_finite(X)
+
+
+def _check_new(X: NDArray[np.floating], n_features: int) -> None:
+    """Refuse features that do not belong to a model of so many features."""
+    if X.ndim != 2 or X.shape[1] != n_features:
+        raise DatasetError(
+            "These features do not belong to the model.", got=f"shape {X.shape}", expected=f"(images, {n_features})"
+        )
+    _check_finite(X)
+
+
+def _check_finite(X: NDArray[np.floating]) -> None:
+    """Refuse features that are not finite."""
+    if not np.isfinite(X).all():
+        raise DatasetError("The features hold NaN or infinite values.", got=f"{int((~np.isfinite(X)).sum())} of them")
+
+
+def _check_targets(Y: NDArray[np.floating], rows: NDArray[np.integer] | None, n: int, block: int | None) -> None:
+    """Refuse targets that do not go with n rows of features; their values are checked block by block."""
+    if block is not None and block < 1:
+        raise SpecError("A block needs at least one target.", got=str(block))
+    if Y.ndim != 2 or (rows is None and len(Y) != n) or Y.dtype.kind not in "fiu":
         raise DatasetError(
             "The responses do not go with the features.",
             got=f"{Y.dtype} {Y.shape}",
-            expected=f"numbers ({len(X)}, targets)",
+            expected=f"numbers ({n}, targets)",
         )
-    if len(X) < 2:
-        raise DatasetError("A regression needs at least two images.", got=str(len(X)))
-    if not np.isfinite(X).all():
-        raise DatasetError("The features hold NaN or infinite values.", got=f"{int((~np.isfinite(X)).sum())} of them")
+    if rows is None:
+        return
+    index = np.asarray(rows)
+    if index.shape != (n,) or index.dtype.kind not in "iu" or index.min() < 0 or index.max() >= len(Y):
+        raise DatasetError(
+            "The rows of the responses do not go with the features.",
+            got=f"{index.dtype} {index.shape}, from {index.min(initial=0)} to {index.max(initial=0)}",
+            expected=f"{n} row numbers between 0 and {len(Y) - 1}",
+        )

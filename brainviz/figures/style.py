@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,11 @@ from brainviz import __version__
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-#: Okabe & Ito's colours, told apart with any kind of colour vision (Wong 2011, Nature Methods 8:441).
-METHOD_COLOURS = {"untuned": "#0072B2", "contrastive": "#D55E00"}
+#: Okabe & Ito's colours, told apart with any kind of colour vision (Wong 2011, Nature Methods 8:441). The order is the
+#: one in which figures show the methods: the control first, what is tuned most closely last.
+METHOD_COLOURS = {"random": "#999999", "untuned": "#0072B2", "regression": "#56B4E9", "contrastive": "#D55E00"}
+#: For methods that have no colour of their own.
+OTHER_METHOD_COLOURS = ("#882255", "#E69F00", "#009E73", "#CC79A7", "#F0E442")
 HEMISPHERE_COLOURS = {"lh": "#009E73", "rh": "#CC79A7"}
 CATEGORY_COLOURS = (
     "#E69F00",
@@ -87,8 +91,32 @@ def _few(names: Sequence[str], most: int) -> str:
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
+def method_colours(methods: Iterable[str]) -> dict[str, str]:
+    """Return the methods' colours, in the order in which figures show them.
+
+    Methods that `METHOD_COLOURS` does not know come last, by name, with the colours of `OTHER_METHOD_COLOURS`.
+    """
+    present = set(methods)
+    known = {name: colour for name, colour in METHOD_COLOURS.items() if name in present}
+    others = sorted(present - set(METHOD_COLOURS))
+    return known | dict(zip(others, cycle(OTHER_METHOD_COLOURS), strict=False))
+
+
+def signed(value: float) -> str:
+    """Return a value for hover texts: 3 decimals, with the minus sign that plotly's own numbers have."""
+    return f"{value:.3f}".replace("-", "−")
+
+
 def finish(
-    figure: go.Figure, provenance: Provenance, *, height: int, title: str = "", below: int = 56, characters: int = 130
+    figure: go.Figure,
+    provenance: Provenance,
+    *,
+    height: int,
+    title: str = "",
+    below: int = 56,
+    characters: int = 130,
+    note: str = "",
+    above: int = 0,
 ) -> go.Figure:
     """Give a figure the common look and print its provenance underneath.
 
@@ -103,7 +131,11 @@ def finish(
     below : int
         Pixels under the plot for tick labels and axis title, before the provenance begins.
     characters : int
-        Length at which the provenance goes on in a new line: less for a narrow figure.
+        Length at which note and provenance go on in a new line: less for a narrow figure.
+    note : str, optional
+        How to read the figure, printed before the provenance.
+    above : int
+        Pixels between the plot and the legend, for the titles of panels.
 
     Returns
     -------
@@ -111,30 +143,42 @@ def finish(
         The same one.
     """
     lines = wrap(provenance.line(), characters)
+    note_lines = wrap(note, characters)
+    top = (60 if title else 36) + above
+    bottom = below + 10 + LINE_PIXELS * (len(lines) + len(note_lines))
     figure.update_layout(
         template="plotly_white",
         height=height,
         title={"text": title, "x": 0, "xref": "paper", "font": {"size": 16}} if title else None,
         font={"family": "Source Sans, Source Sans Pro, Arial, sans-serif", "size": 14, "color": INK},
-        margin={"l": 60, "r": 30, "t": 60 if title else 36, "b": below + 10 + LINE_PIXELS * len(lines)},
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
+        margin={"l": 60, "r": 30, "t": top, "b": bottom},
+        legend={
+            "orientation": "h",
+            # On the right are the buttons that appear over a figure.
+            "x": 1 if title else 0,
+            "xanchor": "right" if title else "left",
+            "y": 1.02 + above / (height - top - bottom),
+            "yanchor": "bottom",
+        },
         paper_bgcolor="white",
         plot_bgcolor="white",
     )
     figure.update_xaxes(gridcolor=GRID, zerolinecolor=GRID)
     figure.update_yaxes(gridcolor=GRID, zerolinecolor="#9AA5B1")
-    figure.add_annotation(
-        text="<br>".join(lines),
-        name="provenance",
-        showarrow=False,
-        x=0,
-        y=0,
-        xref="paper",
-        yref="paper",
-        xanchor="left",
-        yanchor="top",
-        yshift=-below,
-        align="left",
-        font={"size": 11, "color": MUTED},
-    )
+    for name, printed, start in (("provenance", lines, len(note_lines)), ("note", note_lines, 0)):
+        if printed:
+            figure.add_annotation(
+                text="<br>".join(printed),
+                name=name,
+                showarrow=False,
+                x=0,
+                y=0,
+                xref="paper",
+                yref="paper",
+                xanchor="left",
+                yanchor="top",
+                yshift=-below - LINE_PIXELS * start,
+                align="left",
+                font={"size": 11, "color": MUTED},
+            )
     return figure

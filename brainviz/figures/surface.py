@@ -77,10 +77,10 @@ def correlation_scale(maps: Sequence[NDArray[np.floating]]) -> Scale:
     return Scale("Pearson r", 0.0, _round_up(maps), "sequential")
 
 
-def difference_scale(maps: Sequence[NDArray[np.floating]]) -> Scale:
-    """Return a scale centred on 0 for differences between correlation maps."""
+def difference_scale(maps: Sequence[NDArray[np.floating]], label: str) -> Scale:
+    """Return a scale centred on 0 for differences between correlation maps; the label says of which."""
     limit = _round_up([np.abs(values) for values in maps])
-    return Scale("Δr, contrastive − untuned", -limit, limit, "diverging")
+    return Scale(label, -limit, limit, "diverging")
 
 
 def roi_scale(names: Sequence[str]) -> Scale:

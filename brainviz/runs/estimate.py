@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from brainviz.runs.specs import EncodingSpec, FeaturesSpec, FinetuneSpec, Spec
+from brainviz.runs.specs import ComparisonSpec, EncodingSpec, FeaturesSpec, FinetuneSpec, Spec, network_of
 from brainviz.runs.store import Run, Store
 
 #: An estimate rests on the median of this many latest runs.
@@ -60,20 +60,25 @@ def estimate_seconds(specs: Iterable[Spec], store: Store | None = None) -> float
 
 
 def likeness(spec: Spec) -> tuple[Any, ...]:
-    """Return what two runs must share for one to tell about the other: kind, network and image size."""
-    network = spec.features if isinstance(spec, EncodingSpec) else spec
-    assert isinstance(network, FinetuneSpec | FeaturesSpec)
-    return (spec.kind, network.network, network.image_size)
+    """Return what two runs must share for one to tell about the other: kind, network, image size, method of tuning."""
+    network = network_of(spec)
+    method = spec.method if isinstance(spec, FinetuneSpec) else ""
+    return (spec.kind, network.network, network.image_size, method)
 
 
 def work(spec: Spec, store: Store) -> float:
-    """Return the size of a run: pictures times epochs (finetune), or pictures times layers (features, encoding)."""
+    """Return the size of a run: pictures times epochs (finetune), layers (features), layers and ROIs (encoding), or
+    permutations and ROIs (comparison).
+    """
     images = _n_images(spec, store)
     if isinstance(spec, FinetuneSpec):
         return images * spec.epochs
-    features = spec.features if isinstance(spec, EncodingSpec) else spec
+    if isinstance(spec, ComparisonSpec):
+        return images * spec.n_permutations * len(spec.areas)
+    features = network_of(spec)
     assert isinstance(features, FeaturesSpec)
-    return images * len(features.layers)
+    areas = len(spec.areas) if isinstance(spec, EncodingSpec) else 1
+    return images * len(features.layers) * areas
 
 
 def _n_images(spec: Spec, store: Store) -> float:

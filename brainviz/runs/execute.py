@@ -39,7 +39,7 @@ HEARTBEAT_SECONDS = 5.0
 PARENT_SECONDS = 0.5
 
 #: Packages whose version can change a number.
-PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "safetensors", "pydantic")
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pillow", "safetensors", "pydantic")
 
 
 def execute(folder: Path, parent: int) -> int:
@@ -77,7 +77,8 @@ def execute(folder: Path, parent: int) -> int:
 
 
 def _compute(run: Run, device: str, me: ProcessIdentity) -> None:
-    from brainviz.runs.compute import Context, compute
+    from brainviz.runs.compute import compute
+    from brainviz.runs.context import Context
 
     context = Context(
         store=Store(run.path.parents[2]),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
@@ -20,7 +20,20 @@ from pydantic.fields import FieldInfo
 from brainviz.config import cache_dir, load_config, nearest
 from brainviz.datasets.base import HEMISPHERE_NAMES, MIN_ROI_VERTICES, Dataset
 from brainviz.errors import DatasetError, SpecError
-from brainviz.runs.specs import SPEC_CLASSES, EncodingSpec, FeaturesSpec, FinetuneSpec, Spec, spec_error
+from brainviz.runs.specs import (
+    METHOD_DEFAULTS,
+    RANDOM,
+    SEPARATOR,
+    SPEC_CLASSES,
+    UNTUNED,
+    ComparisonSpec,
+    EncodingSpec,
+    FeaturesSpec,
+    FinetuneSpec,
+    Spec,
+    only_for,
+    spec_error,
+)
 from brainviz.runs.store import write_json
 
 if TYPE_CHECKING:
@@ -29,8 +42,9 @@ if TYPE_CHECKING:
 
 AnySpecClass = TypeVar("AnySpecClass", bound=Spec)
 
-#: The network state that no run tunes.
-UNTUNED = "untuned"
+#: Methods of tuning, and everything that a network can be.
+TUNED: tuple[str, ...] = get_args(FinetuneSpec.model_fields["method"].annotation)
+STATES: tuple[str, ...] = (UNTUNED, RANDOM, *TUNED)
 
 #: The specs that a request of each kind is made of, outermost first; the tuned network's is left out when it is
 #: untuned.
@@ -38,11 +52,13 @@ LAYERS_OF_KIND: Mapping[str, tuple[type[Spec], ...]] = {
     "finetune": (FinetuneSpec,),
     "features": (FeaturesSpec, FinetuneSpec),
     "encoding": (EncodingSpec, FeaturesSpec, FinetuneSpec),
+    "comparison": (ComparisonSpec, EncodingSpec, FeaturesSpec, FinetuneSpec),
 }
 
 #: Fields that are no settings: they are chosen with the data, found out, or made here.
 NOT_SETTINGS = frozenset(
-    {"kind", "version", "dataset", "subject", "hemi", "roi", "method", "weights_digest", "features", "finetune"}
+    {"kind", "version", "dataset", "subject", "hemi", "roi", "method", "weights_digest"}
+    | {"features", "finetune", "first", "second"}
 )
 
 #: Settings that belong to a network: a data set's suggestions for another network do not apply.
@@ -69,8 +85,8 @@ class SettingField:
         Whether the limit itself is not allowed.
     group : str
         Settings shown together.
-    tuned_only : bool
-        Whether it shapes the tuning, and so means nothing for an untuned network.
+    methods : tuple of str
+        The methods for which it means something.
     """
 
     name: str
@@ -84,7 +100,12 @@ class SettingField:
     open_minimum: bool = False
     open_maximum: bool = False
     group: str = "settings"
-    tuned_only: bool = False
+    methods: tuple[str, ...] = STATES
+
+    @property
+    def tuning(self) -> bool:
+        """Whether it shapes the tuning, and so means nothing for an untuned network."""
+        return UNTUNED not in self.methods
 
 
 @cache
@@ -98,29 +119,32 @@ def field_table(kind: str) -> tuple[SettingField, ...]:
     """
     require_kind(kind)
     fields: dict[str, SettingField] = {}
-    if kind != "finetune":
-        fields["method"] = SettingField(
-            "method",
-            "Method",
-            "network state: untuned, or how it is tuned",
-            "choice",
-            UNTUNED,
-            methods(kind),
-            group="network",
-        )
+    if kind == "finetune":
+        fields["method"] = _setting_field("method", FinetuneSpec.model_fields["method"], TUNED)
     else:
-        fields["method"] = _setting_field("method", FinetuneSpec.model_fields["method"], tuned_only=False)
+        about = "network state: untuned, random weights, or how it is tuned"
+        first = methods(kind)[0]
+        fields["method"] = SettingField("method", "Method", about, "choice", first, methods(kind), group="network")
+    if kind == "comparison":
+        against = "network state that the method is compared with"
+        fields["baseline"] = SettingField(
+            "baseline", "Baseline", against, "choice", UNTUNED, STATES, group="comparison"
+        )
     for cls in LAYERS_OF_KIND[kind]:
         for name, info in cls.model_fields.items():
             if name not in NOT_SETTINGS and name not in fields:
-                fields[name] = _setting_field(name, info, tuned_only=cls is FinetuneSpec and kind != "finetune")
+                fields[name] = _setting_field(name, info, TUNED if cls is FinetuneSpec else STATES)
+    if kind in ("encoding", "comparison"):
+        for name, what in (("tuning_hemi", "hemisphere"), ("tuning_roi", "ROI")):
+            about = f"{what} that the network is tuned on; empty: the one that is predicted"
+            label = f"{what[0].upper()}{what[1:]} of the tuning"
+            fields[name] = SettingField(name, label, about, "text", "", group="network", methods=TUNED)
     return tuple(fields.values())
 
 
 def methods(kind: str) -> tuple[str, ...]:
-    """Return the methods that a kind of run knows; for kinds that only use a network, the untuned one comes first."""
-    tuned: tuple[str, ...] = get_args(FinetuneSpec.model_fields["method"].annotation)
-    return tuned if kind == "finetune" else (UNTUNED, *tuned)
+    """Return the methods that a kind of run knows, the usual one first."""
+    return {"finetune": TUNED, "comparison": (*TUNED, RANDOM, UNTUNED)}.get(kind, STATES)
 
 
 def require_kind(kind: str) -> None:
@@ -134,7 +158,9 @@ def require_kind(kind: str) -> None:
         )
 
 
-def default_settings(kind: str, dataset: Dataset, network: str | None = None) -> dict[str, Any]:
+def default_settings(
+    kind: str, dataset: Dataset, network: str | None = None, method: str | None = None
+) -> dict[str, Any]:
     """Return what each setting of a kind of run is for this data set unless the user says otherwise.
 
     Parameters
@@ -144,6 +170,9 @@ def default_settings(kind: str, dataset: Dataset, network: str | None = None) ->
         Its `defaults` come first; those that belong to a network only if it is the network in question.
     network : str, optional
         The network the user chose.
+    method : str, optional
+        Its own defaults come before those of the fields; what the data set says of a method, in a table under its
+        name, comes before all else.
 
     Raises
     ------
@@ -153,9 +182,11 @@ def default_settings(kind: str, dataset: Dataset, network: str | None = None) ->
     from brainviz.models import backbones
 
     fields = {field.name: field for field in field_table(kind)}
-    suggested = dict(dataset.defaults)
+    by_method = {name: value for name, value in dataset.defaults.items() if name in STATES and isinstance(value, dict)}
+    suggested = {name: value for name, value in dataset.defaults.items() if name not in by_method}
+    suggested |= by_method.get(method or "", {})
     every = {field.name for each in SPEC_CLASSES for field in field_table(each)}
-    for name in suggested:
+    for name in {*suggested, *(name for table in by_method.values() for name in table)}:
         if name not in every:
             raise SpecError(
                 f"The data set {dataset.name!r} suggests a setting that there is not.",
@@ -167,6 +198,7 @@ def default_settings(kind: str, dataset: Dataset, network: str | None = None) ->
     if network != own:
         suggested = {name: value for name, value in suggested.items() if name not in NETWORK_SETTINGS}
     settings = {name: field.default for name, field in fields.items()}
+    settings |= {name: value for name, value in METHOD_DEFAULTS.get(method or "", {}).items() if name in fields}
     settings |= {"weights": backbones.default_weights(network), "image_size": backbones.default_image_size(network)}
     if "layers" in fields:
         settings["layers"] = backbones.candidate_layers(network)
@@ -196,7 +228,8 @@ def make_spec(
         Of the same data set; its fingerprint goes into the spec.
     subject : str
     hemi, roi : str, optional
-        Needed unless the features of an untuned network are asked for.
+        Needed unless the features of an untuned network are asked for. For encoding and comparison, `hemi` may be
+        ``"both"``, and `roi` may name several with commas between them.
     method : str, optional
         One of `methods`; the first of them unless given.
     allow_files : bool
@@ -216,22 +249,96 @@ def make_spec(
     """
     require_kind(kind)
     method = method or methods(kind)[0]
-    if method not in methods(kind):
+    known = methods(kind)
+    if method not in known:
         raise SpecError(
-            "There is no such method.",
-            got=method,
-            expected=", ".join(methods(kind)),
-            mend=_suggestion(method, methods(kind)),
+            "There is no such method.", got=method, expected=", ".join(known), mend=_suggestion(method, known)
         )
-    _require_known(kind, method, values)
+    baseline = values.pop("baseline", UNTUNED) if kind == "comparison" else None
+    _require_known(kind, (method, baseline) if baseline else (method,), values)
     dataset.require_subject(subject)
     _require_pictures(index, subject)
-    if kind != "features" or method != UNTUNED:
-        require_roi(dataset, subject, hemi, roi)
+    place = _Place(dataset, index, subject, hemi, roi, allow_files)
+    spec: Spec
+    if kind == "comparison":
+        spec = _comparison(place, (method, str(baseline)), values)
+    else:
+        spec = _one_spec(kind, place, method, values)
+    remember_dataset(dataset, index)
+    return spec
 
-    settings = default_settings(kind, dataset, values.get("network")) | values
+
+def compare(first: Sequence[EncodingSpec], second: Sequence[EncodingSpec], **settings: Any) -> ComparisonSpec:
+    """Return the spec that compares encoding runs of two methods, pair by pair.
+
+    Parameters
+    ----------
+    first, second : sequence of EncodingSpec
+        Of one subject; run i of both is about the same ROIs.
+    **settings
+        ``layer``, ``n_permutations``, ``seed``.
+
+    Raises
+    ------
+    SpecError
+        The runs cannot be compared.
+    """
+    fields = {"dataset": first[0].dataset, "subject": first[0].subject} if first else {}
+    return _build(ComparisonSpec, {**fields, **settings}, first=tuple(first), second=tuple(second))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The data that a request is about."""
+
+    dataset: Dataset
+    index: DatasetIndex
+    subject: str
+    hemi: str | None
+    roi: str | None
+    allow_files: bool
+
+    def areas(self) -> list[tuple[str, str]]:
+        """Hemispheres and ROIs named; each is made sure of."""
+        if self.hemi is None or self.roi is None:
+            raise SpecError(
+                "Hemisphere and ROI must be named.", got=f"hemi {self.hemi}, roi {self.roi}", mend="give both."
+            )
+        hemispheres = ("lh", "rh") if self.hemi == "both" else (self.hemi,)
+        rois = sorted({name.strip() for name in self.roi.split(SEPARATOR)} - {""})
+        areas = [(hemi, roi) for hemi in hemispheres for roi in rois]
+        if not areas:
+            raise SpecError("No ROI is named.", got=repr(self.roi), mend="name at least one.")
+        for hemi, roi in areas:
+            require_roi(self.dataset, self.subject, hemi, roi)
+        return areas
+
+
+def _comparison(place: _Place, pair: tuple[str, str], values: Mapping[str, Any]) -> ComparisonSpec:
+    """Return the comparison of two methods: an encoding run per ROI and method."""
+    of_comparison = {name: value for name, value in values.items() if name in ComparisonSpec.model_fields}
+    runs: dict[str, list[EncodingSpec]] = {}
+    for method in pair:
+        known = {field.name for field in field_table("encoding") if method in field.methods}
+        own = {name: value for name, value in values.items() if name in known}
+        runs[method] = []
+        for hemi, roi in place.areas():
+            spec = _one_spec("encoding", replace(place, hemi=hemi, roi=roi), method, own)
+            assert isinstance(spec, EncodingSpec)
+            runs[method].append(spec)
+    return compare(runs[pair[0]], runs[pair[1]], **of_comparison)
+
+
+def _one_spec(kind: str, place: _Place, method: str, values: Mapping[str, Any]) -> Spec:
+    """Return the spec of a finetune, features or encoding run."""
+    settings = default_settings(kind, place.dataset, values.get("network"), method) | dict(values)
+    if method == RANDOM:
+        settings["weights"] = RANDOM
+    tuning_hemi, tuning_roi = settings.pop("tuning_hemi", ""), settings.pop("tuning_roi", "")
+    if kind != "features" or method in TUNED:
+        place.areas()
     resolved = _resolved(
-        settings["network"], str(settings["weights"]), allow_files, _file_state(str(settings["weights"]))
+        settings["network"], str(settings["weights"]), place.allow_files, _file_state(str(settings["weights"]))
     )
     settings |= {"weights": resolved.name, "weights_digest": resolved.digest}
     if "layers" in settings:
@@ -239,20 +346,39 @@ def make_spec(
 
         settings["layers"] = _listed(settings["layers"], FeaturesSpec.model_fields["layers"])
         require_layers(settings["network"], settings["layers"])
-    settings |= {"dataset": index.fingerprint, "subject": subject, "hemi": hemi, "roi": roi}
-    spec = _nest(kind, method, settings)
-    remember_dataset(dataset, index)
+    settings |= {
+        "dataset": place.index.fingerprint,
+        "subject": place.subject,
+        "hemi": place.hemi,
+        "roi": place.roi,
+    }
     if resolved.name == "file" and resolved.path is not None:
         remember_weights(resolved.digest, resolved.path)
-    return spec
-
-
-def _nest(kind: str, method: str, settings: Mapping[str, Any]) -> Spec:
-    finetune = _build(FinetuneSpec, settings, method=method) if method != UNTUNED else None
-    if finetune is not None and kind == "finetune":
+    finetune = None
+    if method in TUNED:
+        tuned_on = replace(place, hemi=tuning_hemi or place.hemi, roi=tuning_roi or place.roi)
+        finetune = _finetune(tuned_on, method, settings)
+    if kind == "finetune":
+        assert finetune is not None
         return finetune
-    features = _build(FeaturesSpec, settings, finetune=finetune)
+    # The seed of weights that are not drawn at random would only make another run of the same features.
+    of_features = settings if resolved.name == RANDOM and finetune is None else settings | {"seed": 0}
+    features = _build(FeaturesSpec, of_features, finetune=finetune)
     return features if kind == "features" else _build(EncodingSpec, settings, features=features)
+
+
+def _finetune(place: _Place, method: str, settings: Mapping[str, Any]) -> FinetuneSpec:
+    """Return the spec of a tuning, on one ROI of one hemisphere."""
+    areas = place.areas()
+    if len(areas) > 1:
+        raise SpecError(
+            "A network is tuned on one ROI of one hemisphere.",
+            got=f"hemi {place.hemi}, roi {place.roi}",
+            mend="ask for them one by one; to predict several ROIs from one tuned network, name the ROI it is tuned on "
+            "with tuning_roi and tuning_hemi.",
+        )
+    (hemi, roi) = areas[0]
+    return _build(FinetuneSpec, {**settings, "hemi": hemi, "roi": roi}, method=method)
 
 
 def _build(cls: type[AnySpecClass], settings: Mapping[str, Any], **nested: Any) -> AnySpecClass:
@@ -273,7 +399,8 @@ def _listed(value: Any, info: FieldInfo) -> Any:
     return value
 
 
-def _require_known(kind: str, method: str, values: Mapping[str, Any]) -> None:
+def _require_known(kind: str, used: Sequence[str], values: Mapping[str, Any]) -> None:
+    """Raise `SpecError` for a setting that there is not, or that means nothing for any of the methods used."""
     fields = {field.name: field for field in field_table(kind)}
     for name in values:
         if name not in fields:
@@ -283,26 +410,28 @@ def _require_known(kind: str, method: str, values: Mapping[str, Any]) -> None:
                 expected=", ".join(fields),
                 mend=_suggestion(name, fields),
             )
-        if fields[name].tuned_only and method == UNTUNED:
+        if not set(used) & set(fields[name].methods):
             raise SpecError(
-                f"{name!r} shapes the tuning of a network, and this run uses the untuned one.",
-                got=f"{name} with method {UNTUNED}",
-                mend=f"leave it out, or choose another method: {', '.join(methods(kind)[1:])}.",
+                f"{name!r} means nothing for the method {' or '.join(used)}.",
+                got=f"{name} with method {' and '.join(used)}",
+                mend=f"leave it out, or choose another method: {', '.join(fields[name].methods)}.",
+            )
+        if name == "weights" and RANDOM in used and len(set(used)) == 1 and values[name] != RANDOM:
+            raise SpecError(
+                "A network with random weights has no others.",
+                got=f"weights {values[name]} with method {RANDOM}",
+                mend=f"leave weights out, or choose the method {UNTUNED}.",
             )
 
 
-def require_roi(dataset: Dataset, subject: str, hemi: str | None, roi: str | None) -> None:
+def require_roi(dataset: Dataset, subject: str, hemi: str, roi: str) -> None:
     """Raise unless the subject has the ROI in this hemisphere, with enough vertices for an analysis.
 
     Raises
     ------
-    SpecError
-        Hemisphere or ROI is not given.
     DatasetError
         No such hemisphere or ROI, or fewer than `MIN_ROI_VERTICES` vertices.
     """
-    if hemi is None or roi is None:
-        raise SpecError("Hemisphere and ROI must be named.", got=f"hemi {hemi}, roi {roi}", mend="give both.")
     dataset.require_hemisphere(subject, hemi)
     # One row is read: a data set without one picture per row is refused here.
     n_vertices = dataset.responses(subject, hemi, roi, np.arange(1)).shape[1]
@@ -415,7 +544,7 @@ def _suggestion(name: str, known: Sequence[str] | Mapping[str, Any] | set[str]) 
     return f"did you mean {close!r}?" if close else None
 
 
-def _setting_field(name: str, info: FieldInfo, *, tuned_only: bool) -> SettingField:
+def _setting_field(name: str, info: FieldInfo, methods: tuple[str, ...]) -> SettingField:
     kind, choices = _type_of(info.annotation)
     limits = {
         key: getattr(item, key) for item in info.metadata for key in ("ge", "gt", "le", "lt") if hasattr(item, key)
@@ -433,7 +562,7 @@ def _setting_field(name: str, info: FieldInfo, *, tuned_only: bool) -> SettingFi
         open_minimum="gt" in limits,
         open_maximum="lt" in limits,
         group=str(extra.get("group", "settings")),
-        tuned_only=tuned_only,
+        methods=only_for(info) or methods,
     )
 
 

@@ -11,19 +11,47 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from brainviz.errors import SpecError
 
 #: Version of the computing code per kind: raise it when the same spec would give another result.
-CODE_VERSIONS = {"finetune": 1, "features": 1, "encoding": 1}
+CODE_VERSIONS = {"finetune": 2, "features": 2, "encoding": 2, "comparison": 1}
 
 Hemisphere = Literal["lh", "rh"]
 
+#: Joins the names of several ROIs.
+SEPARATOR = ","
 
-def setting(default: Any, label: str, description: str, *, group: str = "settings", **limits: Any) -> Any:
-    """Return a pydantic field with the texts that form, command line and docs show."""
-    return Field(default, title=label, description=description, json_schema_extra={"group": group}, **limits)
+#: What a method of tuning suggests instead of a field's own default (methods, section 1).
+METHOD_DEFAULTS: dict[str, dict[str, Any]] = {"regression": {"learning_rate": 2.5e-5, "epochs": 75}}
+
+#: Network states that no run tunes: pretrained weights, and weights drawn at random.
+UNTUNED, RANDOM = "untuned", "random"
+
+
+def setting(
+    default: Any,
+    label: str,
+    description: str,
+    *,
+    group: str = "settings",
+    methods: tuple[str, ...] = (),
+    **limits: Any,
+) -> Any:
+    """Return a pydantic field with the texts that form, command line and docs show.
+
+    `methods` names the methods of tuning for which it means something; empty is all.
+    """
+    extra: dict[str, Any] = {"group": group, "methods": methods}
+    return Field(default, title=label, description=description, json_schema_extra=extra, **limits)
+
+
+def only_for(info: FieldInfo) -> tuple[str, ...]:
+    """Return the methods of tuning for which a field means something; empty is all."""
+    extra = info.json_schema_extra
+    return tuple(extra.get("methods", ())) if isinstance(extra, dict) else ()  # type: ignore[arg-type]
 
 
 class Spec(BaseModel):
@@ -82,21 +110,32 @@ class FinetuneSpec(NetworkFields, SplitFields, Spec):
     version: int = CODE_VERSIONS["finetune"]
     hemi: Hemisphere = Field(title="Hemisphere", description="lh or rh")
     roi: str = Field(title="ROI", description="name of the ROI, a union such as V1, or all", min_length=1)
-    method: Literal["contrastive"] = setting("contrastive", "Method", "how the network is tuned")
+    method: Literal["contrastive", "regression"] = setting("contrastive", "Method", "how the network is tuned")
     loss: Literal["paper", "poster", "symmetric"] = setting(
         "paper",
         "Loss",
         "InfoNCE: images against brain vectors (paper), without positives (poster), both ways (symmetric)",
+        methods=("contrastive",),
     )
-    temperature: float = setting(0.3, "Temperature", "divides the cosine similarities", gt=0)
+    temperature: float = setting(0.3, "Temperature", "divides the cosine similarities", methods=("contrastive",), gt=0)
     learning_rate: float = setting(1e-4, "Learning rate", "of Adam", gt=0)
     batch_size: int = setting(1024, "Batch size", "pictures per step; falls to what the images allow", ge=2)
     epochs: int = setting(30, "Epochs", "passes over the training pictures", ge=1)
     hidden_ratio: float = setting(
-        0.8, "Hidden width", "h, as a share of the ROI's vertices; at least 8", group="head", gt=0
+        0.8,
+        "Hidden width",
+        "h, as a share of the ROI's vertices; at least 8",
+        group="head",
+        methods=("contrastive",),
+        gt=0,
     )
     embedding_ratio: float = setting(
-        0.2, "Embedding width", "z, as a share of the ROI's vertices; at least 4", group="head", gt=0
+        0.2,
+        "Embedding width",
+        "z, as a share of the ROI's vertices; at least 4",
+        group="head",
+        methods=("contrastive",),
+        gt=0,
     )
     validation_share: float = setting(
         0.1, "Validation share", "share of the training pictures that only monitor the fit", group="split", ge=0, lt=1
@@ -104,9 +143,18 @@ class FinetuneSpec(NetworkFields, SplitFields, Spec):
     zscore: bool = setting(False, "Z-score responses", "standardise every vertex over the training pictures first")
     seed: int = setting(0, "Seed", "of the new layers, the batches and the dropout", ge=0)
 
+    @model_validator(mode="after")
+    def _fields_mean_something(self) -> FinetuneSpec:
+        """Keep what the method does not use at its default, so that it cannot make another run of the same one."""
+        for name, info in type(self).model_fields.items():
+            methods = only_for(info)
+            if methods and self.method not in methods and getattr(self, name) != info.default:
+                raise ValueError(f"{name} means nothing for the method {self.method}")
+        return self
+
     @property
     def label(self) -> str:
-        return f"{self.subject} {self.hemi} {self.roi}"
+        return f"{self.subject} {self.hemi} {self.roi} {self.method}"
 
 
 class FeaturesSpec(NetworkFields, SplitFields, Spec):
@@ -131,18 +179,29 @@ class FeaturesSpec(NetworkFields, SplitFields, Spec):
         return (self.finetune,) if self.finetune else ()
 
     @property
+    def method(self) -> str:
+        """How the network came to be: ``"untuned"``, ``"random"``, or how it was tuned."""
+        if self.finetune is not None:
+            return self.finetune.method
+        return RANDOM if self.weights == RANDOM else UNTUNED
+
+    @property
     def label(self) -> str:
-        state = f"{self.finetune.method} {self.finetune.hemi} {self.finetune.roi}" if self.finetune else "untuned"
-        return f"{self.subject} {state}"
+        tuned_on = f" {self.finetune.hemi} {self.finetune.roi}" if self.finetune else ""
+        return f"{self.subject} {self.method}{tuned_on}"
 
 
 class EncodingSpec(Spec):
-    """Ridge from a layer's PCA scores to the responses of a ROI, tested on held-out pictures (methods, section 2)."""
+    """Ridge from a layer's PCA scores to the responses of ROIs, tested on held-out pictures (methods, section 2)."""
 
     kind: Literal["encoding"] = "encoding"
     version: int = CODE_VERSIONS["encoding"]
-    hemi: Hemisphere = Field(title="Hemisphere", description="lh or rh")
-    roi: str = Field(title="ROI", description="name of the ROI, a union such as V1, or all", min_length=1)
+    hemi: Literal["lh", "rh", "both"] = Field(title="Hemisphere", description="lh, rh, or both")
+    roi: str = Field(
+        title="ROI",
+        description="name of the ROI, a union such as V1, all, or several of these with commas between them",
+        min_length=1,
+    )
     features: FeaturesSpec
     alphas: tuple[float, ...] = setting(
         tuple(10.0**k for k in range(-1, 8)),
@@ -151,13 +210,24 @@ class EncodingSpec(Spec):
         min_length=1,
     )
     n_folds: int = setting(5, "Folds", "of the cross-validation inside the training pictures", ge=2)
+    n_bootstrap: int = setting(
+        1000, "Bootstrap samples", "resamples of the test pictures, for the intervals", ge=100, le=100_000
+    )
     shuffle_images: bool = setting(False, "Shuffle pictures", "control: pair the responses with the wrong pictures")
-    seed: int = setting(0, "Seed", "of the folds and of the shuffling", ge=0)
+    seed: int = setting(0, "Seed", "of the folds, of the resamples and of the shuffling", ge=0)
+
+    @field_validator("roi")
+    @classmethod
+    def _one_spelling(cls, roi: str) -> str:
+        """Sort the names, each once: the same set of ROIs is the same run."""
+        return SEPARATOR.join(sorted({name.strip() for name in roi.split(SEPARATOR)} - {""}))
 
     @model_validator(mode="after")
     def _features_agree(self) -> EncodingSpec:
         if (self.features.dataset, self.features.subject) != (self.dataset, self.subject):
             raise ValueError("the features belong to another data set or subject")
+        if not self.roi:
+            raise ValueError("no ROI is named")
         if any(alpha <= 0 for alpha in self.alphas):
             raise ValueError("every ridge penalty must be above 0")
         return self
@@ -166,17 +236,88 @@ class EncodingSpec(Spec):
         return (self.features,)
 
     @property
+    def areas(self) -> tuple[tuple[Hemisphere, str], ...]:
+        """Hemisphere and ROI of every part, hemispheres first."""
+        hemispheres: tuple[Hemisphere, ...] = ("lh", "rh") if self.hemi == "both" else (self.hemi,)
+        return tuple((hemi, roi) for hemi in hemispheres for roi in self.roi.split(SEPARATOR))
+
+    @property
     def method(self) -> str:
-        """``"untuned"``, or how the network was tuned."""
-        return self.features.finetune.method if self.features.finetune else "untuned"
+        """How the network came to be: ``"untuned"``, ``"random"``, or how it was tuned."""
+        return self.features.method
 
     @property
     def label(self) -> str:
         return f"{self.subject} {self.hemi} {self.roi} {self.method}"
 
 
-AnySpec = Annotated[FinetuneSpec | FeaturesSpec | EncodingSpec, Field(discriminator="kind")]
-SPEC_CLASSES: dict[str, type[Spec]] = {"finetune": FinetuneSpec, "features": FeaturesSpec, "encoding": EncodingSpec}
+class ComparisonSpec(Spec):
+    """Test, ROI by ROI, whether one method predicts better than another: images are exchanged between the two."""
+
+    kind: Literal["comparison"] = "comparison"
+    version: int = CODE_VERSIONS["comparison"]
+    first: tuple[EncodingSpec, ...] = Field(min_length=1, description="encoding runs of one method")
+    second: tuple[EncodingSpec, ...] = Field(min_length=1, description="of the other, for the same ROIs in this order")
+    layer: str = setting(
+        "", "Layer", "the same one for both methods; empty: each method's own best layer", group="comparison"
+    )
+    n_permutations: int = setting(
+        5000, "Permutations", "random exchanges; the smallest p is 1 / (this + 1)", group="comparison", ge=99, le=10**6
+    )
+    seed: int = setting(0, "Seed", "of the exchanges", ge=0)
+
+    @model_validator(mode="after")
+    def _comparable(self) -> ComparisonSpec:
+        if len(self.first) != len(self.second):
+            raise ValueError("both methods must have as many encoding runs")
+        for one, other in zip(self.first, self.second, strict=True):
+            if one.areas != other.areas:
+                raise ValueError(f"{one.label} and {other.label} are about other ROIs")
+        for run in (*self.first, *self.second):
+            if (run.dataset, run.subject) != (self.dataset, self.subject):
+                raise ValueError(f"{run.label} belongs to another data set or subject")
+            if _tested_on(run) != _tested_on(self.first[0]):
+                raise ValueError(f"{run.label} is tested on other pictures, or resampled in another way")
+            if self.layer and self.layer not in run.features.layers:
+                raise ValueError(f"{run.label} has no layer {self.layer}: its layers are {run.features.layers}")
+        return self
+
+    def dependencies(self) -> tuple[Spec, ...]:
+        return (*self.first, *self.second)
+
+    @property
+    def areas(self) -> tuple[tuple[Hemisphere, str], ...]:
+        """Hemisphere and ROI of every test, in order."""
+        return tuple(area for run in self.first for area in run.areas)
+
+    @property
+    def label(self) -> str:
+        at = self.layer or "own best layers"
+        areas = f"{len(self.areas)} ROI{'s' if len(self.areas) > 1 else ''}"
+        return f"{self.subject} {areas}, {self.first[0].method} against {self.second[0].method}, {at}"
+
+
+def _tested_on(run: EncodingSpec) -> tuple[Any, ...]:
+    return (run.features.test_share, run.features.split_seed, run.shuffle_images, run.n_bootstrap, run.seed)
+
+
+def network_of(spec: Spec) -> FinetuneSpec | FeaturesSpec:
+    """Return the part of a spec that says which network, pictures and split it is about."""
+    if isinstance(spec, ComparisonSpec):
+        return spec.first[0].features
+    if isinstance(spec, EncodingSpec):
+        return spec.features
+    assert isinstance(spec, FinetuneSpec | FeaturesSpec)
+    return spec
+
+
+AnySpec = Annotated[FinetuneSpec | FeaturesSpec | EncodingSpec | ComparisonSpec, Field(discriminator="kind")]
+SPEC_CLASSES: dict[str, type[Spec]] = {
+    "finetune": FinetuneSpec,
+    "features": FeaturesSpec,
+    "encoding": EncodingSpec,
+    "comparison": ComparisonSpec,
+}
 
 
 def parse_spec(data: str | bytes | dict[str, Any]) -> Spec:

@@ -13,10 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from brainviz.errors import DatasetError, SpecError
 from brainviz.models.backbones import IMAGENET_MEAN, IMAGENET_STD
 from brainviz.models.contrastive import ContrastiveNetwork
+from brainviz.models.regression import RegressionNetwork
 from brainviz.training.batches import DeviceImages
 from brainviz.training.losses import contrastive_loss
 from brainviz.training.retrieval import retrieval_top1
@@ -65,6 +67,32 @@ class ContrastiveObjective:
 
     def monitor(self, logits: Tensor, responses: Tensor) -> dict[str, float | None]:
         return {"retrieval_top1": retrieval_top1(self.network.embed_brain(responses), self.network.embed_image(logits))}
+
+
+@dataclass(frozen=True)
+class RegressionObjective:
+    """Mean squared error of the predicted responses.
+
+    Watched by mean Pearson r over the vertices, and by top-1 retrieval: of the pictures whose predicted response
+    pattern is most like the measured one (cosine, each vertex centred over the pictures).
+    """
+
+    network: RegressionNetwork
+
+    figures: ClassVar[tuple[str, ...]] = ("retrieval_top1", "r_mean")
+
+    def loss(self, logits: Tensor, responses: Tensor) -> Tensor:
+        return functional.mse_loss(self.network.predict(logits), responses)
+
+    def monitor(self, logits: Tensor, responses: Tensor) -> dict[str, float | None]:
+        predicted = self.network.predict(logits)
+        predicted, measured = predicted - predicted.mean(0), responses - responses.mean(0)
+        r = functional.cosine_similarity(predicted, measured, dim=0)
+        known = r[(predicted.square().sum(0) > 0) & (measured.square().sum(0) > 0)]
+        return {
+            "retrieval_top1": retrieval_top1(measured, predicted),
+            "r_mean": known.mean().item() if len(known) else None,
+        }
 
 
 @dataclass(frozen=True)
@@ -225,6 +253,33 @@ def _monitor(network: nn.Module, objective: Objective, pairs: _Pairs, micro: int
     network.eval()
     parts = torch.arange(len(pairs.images)).split(micro)
     return objective.monitor(torch.cat([_logits(network, pairs.images.batch(part)) for part in parts]), pairs.responses)
+
+
+@torch.no_grad()
+def embeddings(
+    network: ContrastiveNetwork,
+    images: NDArray[np.uint8],
+    responses: NDArray[np.floating],
+    rows: NDArray[np.integer],
+    batch_size: int = 64,
+) -> tuple[Tensor, Tensor]:
+    """Return what a fitted contrastive network makes of responses and pictures, (m, z) each, float32 on its device.
+
+    Parameters
+    ----------
+    network : ContrastiveNetwork
+        Is left in eval mode.
+    images, responses
+        As in `fit`.
+    rows : (m,) int array
+    batch_size : int
+        Pictures passed at once; does not change the result.
+    """
+    network.eval()
+    pairs = _Pairs(images, responses, rows, next(network.parameters()).device)
+    parts = torch.arange(len(rows)).split(batch_size)
+    z_image = torch.cat([network.embed_image(_logits(network, pairs.images.batch(part))) for part in parts])
+    return network.embed_brain(pairs.responses), z_image
 
 
 def batches(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -79,6 +79,21 @@ def follow(key: str, followed: Any, default: Any) -> None:
     st.session_state[memory] = followed
 
 
+def keep_among(key: str, options: Sequence[Any], default: Any) -> None:
+    """Put a control back to its default when what is chosen is no longer offered. Call it before the control is drawn.
+
+    Parameters
+    ----------
+    key : str
+        The control's.
+    options : sequence
+        What is offered now.
+    default : object
+    """
+    if key in st.session_state and st.session_state[key] not in options:
+        st.session_state[key] = default
+
+
 @contextmanager
 def carried_along(page: str) -> Iterator[None]:
     """Run a page inside this, so that it begins with the choices made on the page before.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import product
 from typing import Any
 
@@ -13,9 +14,8 @@ import streamlit as st
 from brainviz.config import cache_dir
 from brainviz.datasets.base import HEMISPHERE_NAMES, MIN_ROI_VERTICES
 from brainviz.runs.requests import make_spec
-from brainviz.runs.specs import EncodingSpec, FeaturesSpec, FinetuneSpec, Spec
+from brainviz.runs.specs import Spec, network_of
 from brainviz.runs.store import Run, Store
-from brainviz.ui.settings import for_method
 from brainviz.ui.sources import Source, roi_sizes
 
 ACTIVE = ("queued", "running")
@@ -27,14 +27,24 @@ class Choice:
 
     Attributes
     ----------
-    specs : tuple of Spec
-        Subjects, then hemispheres, then ROIs, then methods.
+    asked : tuple of (str, Spec)
+        The method as it was picked, and what it means: subjects, then hemispheres, then ROIs, then methods. Two methods
+        may mean the same run, as untuned and random do where the weights are random.
     left_out : tuple of str
         Combinations that the data set does not have, in words.
     """
 
-    specs: tuple[Spec, ...]
+    asked: tuple[tuple[str, Spec], ...]
     left_out: tuple[str, ...]
+
+    @cached_property
+    def specs(self) -> tuple[Spec, ...]:
+        """Every run once, in order."""
+        return tuple(dict.fromkeys(spec for _, spec in self.asked))
+
+    def of(self, method: str, subject: str) -> tuple[Spec, ...]:
+        """Return the runs of a method and subject, in order."""
+        return tuple(spec for asked, spec in self.asked if (asked, spec.subject) == (method, subject))
 
 
 def choose(
@@ -44,9 +54,17 @@ def choose(
     hemispheres: Sequence[str],
     rois: Sequence[str],
     methods: Sequence[str],
-    settings: Mapping[str, Any],
+    settings: Mapping[str, Mapping[str, Any]],
 ) -> Choice:
     """Return one spec for every combination that the data set has.
+
+    Parameters
+    ----------
+    kind : str
+    source : Source
+    subjects, hemispheres, rois, methods : sequence of str
+    settings : mapping
+        Method -> its settings by name.
 
     Raises
     ------
@@ -54,7 +72,8 @@ def choose(
         A setting is out of range.
     """
     picked = (tuple(subjects), tuple(hemispheres), tuple(rois), tuple(methods))
-    return _choose(kind, source.index.fingerprint, str(cache_dir()), picked, dict(settings), source)
+    own = {method: dict(settings[method]) for method in methods}
+    return _choose(kind, source.index.fingerprint, str(cache_dir()), picked, own, source)
 
 
 # A page asks at every click, and a choice may be hundreds of runs. Not for long: the file behind weights may change.
@@ -64,20 +83,20 @@ def _choose(
     fingerprint: str,
     cache: str,
     picked: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]],
-    settings: dict[str, Any],
+    settings: dict[str, dict[str, Any]],
     _source: Source,
 ) -> Choice:
     subjects, hemispheres, rois, methods = picked
     sizes = roi_sizes(_source, subjects)
-    specs, left_out = [], []
+    asked, left_out = [], []
+    make = partial(make_spec, kind, _source.dataset, _source.index)
     for subject, hemi, roi in product(subjects, hemispheres, rois):
         if sizes.get((subject, hemi, roi), 0) < MIN_ROI_VERTICES:
             left_out.append(f"{roi} of {subject} in the {HEMISPHERE_NAMES[hemi]}")
             continue
         for method in methods:
-            values = for_method(kind, method, {**settings, "method": method})
-            specs.append(make_spec(kind, _source.dataset, _source.index, subject=subject, hemi=hemi, roi=roi, **values))
-    return Choice(tuple(specs), tuple(left_out))
+            asked.append((method, make(subject=subject, hemi=hemi, roi=roi, method=method, **settings[method])))
+    return Choice(tuple(asked), tuple(left_out))
 
 
 def states(specs: Iterable[Spec], store: Store) -> list[str | None]:
@@ -86,21 +105,24 @@ def states(specs: Iterable[Spec], store: Store) -> list[str | None]:
     return [None if run is None else run.state for run in found]
 
 
-def network_of(spec: Spec) -> FinetuneSpec | FeaturesSpec:
-    """Return the part of a spec that says which network, pictures and split it is about."""
-    if isinstance(spec, EncodingSpec):
-        return spec.features
-    assert isinstance(spec, FinetuneSpec | FeaturesSpec)
-    return spec
-
-
 def split_words(spec: Spec) -> str:
     """Return which pictures the numbers of a run are about."""
     network = network_of(spec)
     return f"{network.test_share:.0%} test pictures, split seed {network.split_seed}"
 
 
-#: Columns of the table of runs, in order; the scalars are those of `finetune`, empty for other kinds.
+#: Scalars of `finetune` in the table of runs; only contrastive runs have those of the information.
+SCALAR_COLUMNS = (
+    "loss",
+    "retrieval_top1",
+    "information_nats",
+    "information_low",
+    "information_high",
+    "information_limit",
+    "seconds",
+)
+
+#: Columns of the table of runs, in order.
 RUN_COLUMNS = (
     "run",
     "subject",
@@ -111,9 +133,7 @@ RUN_COLUMNS = (
     "state",
     "reason",
     "epochs",
-    "loss",
-    "retrieval_top1",
-    "seconds",
+    *SCALAR_COLUMNS,
     "submitted",
 )
 
@@ -136,8 +156,6 @@ def _run_row(run: Run) -> dict[str, Any]:
         "state": status.state,
         "reason": status.reason or None,
         "epochs": getattr(spec, "epochs", None),
-        "loss": result.get("loss"),
-        "retrieval_top1": result.get("retrieval_top1"),
-        "seconds": result.get("seconds"),
+        **{name: result.get(name) for name in SCALAR_COLUMNS},
         "submitted": None if status.submitted is None else pd.Timestamp(status.submitted, unit="s"),
     }

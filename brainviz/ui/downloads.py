@@ -88,6 +88,36 @@ def _mime(file_name: str) -> str:
     return types.get(file_name.rsplit(".", 1)[-1], "application/octet-stream")
 
 
+WHOLE = "One file that can be opened anywhere. For a PNG, use the camera above the picture."
+EXACT = "The exact settings of every run."
+
+
+def figure_downloads(
+    name: str, table: pd.DataFrame, figure: go.Figure, specs: Iterable[Spec], stem: str, provenance: Provenance
+) -> None:
+    """Draw the downloads of a figure: the numbers behind it, the figure, and the requests.
+
+    Parameters
+    ----------
+    name : str
+        What it is about, e.g. ``"ROIs"``: of the CSV's button, and of the controls' keys.
+    table : frame
+        What the CSV holds.
+    figure : plotly figure
+    specs : iterable of Spec
+    stem : str
+        Of the file names.
+    provenance : Provenance
+    """
+    specs, key = tuple(specs), name.lower().replace(" ", "_")
+    with st.container(horizontal=True):
+        download(f"{name}, CSV", lambda: csv_text(table, provenance), f"{stem}_{key}.csv", key=f"csv_{key}")
+        download("Figure, HTML", lambda: html_text(figure), f"{stem}_{key}.html", key=f"html_{key}", help=WHOLE)
+        download(
+            "Requests, JSON", lambda: json_text(specs, provenance), f"{stem}_{key}.json", key=f"json_{key}", help=EXACT
+        )
+
+
 def map_downloads(
     values: pd.DataFrame,
     table: pd.DataFrame,
@@ -128,7 +158,5 @@ def map_downloads(
                     key=f"gifti_{hemi}",
                     help=f"{label} of the {HEMISPHERE_NAMES[hemi]} on {mesh}, NaN where there are no data.",
                 )
-        whole = "One file that can be turned, and opened anywhere. For a PNG, use the camera above the picture."
-        download("Figure, HTML", lambda: html_text(figure), f"{stem}.html", key="html", help=whole)
-        exact = "The exact settings of every run."
-        download("Requests, JSON", lambda: json_text(specs, provenance), f"{stem}.json", key="json", help=exact)
+        download("Figure, HTML", lambda: html_text(figure), f"{stem}.html", key="html", help=WHOLE)
+        download("Requests, JSON", lambda: json_text(specs, provenance), f"{stem}.json", key="json", help=EXACT)

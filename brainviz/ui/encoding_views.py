@@ -1,34 +1,25 @@
-"""Parts of the Encoding page: what to show, the map, r per ROI, r per vertex."""
+"""Parts of the Encoding page that show methods per ROI, per group of ROIs and per layer, and everything as a table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
 
-from brainviz.encoding.metrics import share_improved
-from brainviz.figures.bars import correlation_bars, improved_bars
-from brainviz.figures.scatter import vertex_scatter
-from brainviz.figures.style import PLOTLY_CONFIG, Provenance
-from brainviz.figures.surface import correlation_scale, difference_scale
-from brainviz.runs.specs import Spec
-from brainviz.runs.store import Run
+from brainviz.encoding import published
+from brainviz.figures.bars import correlation_bars, difference_bars, group_bars, improved_bars
+from brainviz.figures.layers import layer_heatmap
+from brainviz.figures.style import PLOTLY_CONFIG
 from brainviz.ui.binding import bound
-from brainviz.ui.brain import brain_controls, show_brain
-from brainviz.ui.comparison import QUANTITIES, EncodingResult, improved_frame, one_per_vertex, roi_frame
-from brainviz.ui.downloads import csv_text, download, map_downloads
-from brainviz.ui.sources import Source
+from brainviz.ui.comparison import TEST_R, ceiling_band, over_subjects
+from brainviz.ui.downloads import csv_text, download, figure_downloads, json_text
+from brainviz.ui.shown import Shown
+from brainviz.ui.words import unit_noun
 
-Results = Mapping[tuple[str, str, str], EncodingResult]
-
-#: Names of the maps in words.
-QUANTITY_WORDS = {
-    "untuned": "test r, untuned",
-    "contrastive": "test r, contrastive",
-    "difference": "test r, contrastive minus untuned",
-}
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 def pick_layers() -> bool:
@@ -45,124 +36,232 @@ def pick_layers() -> bool:
     return chosen == "all"
 
 
-def show_summary(results: Results, vertices: pd.DataFrame) -> None:
-    """Draw the figures that answer the page's question, over all vertices shown."""
-    once = one_per_vertex(vertices)
-    columns = st.columns(5)
-    for column, method in zip(columns, ("untuned", "contrastive"), strict=False):
-        known = once[method].notna().any()
-        column.metric(f"Mean r, {method}", f"{once[method].mean():.3f}" if known else "not run yet")
-    both = bool(once["difference"].notna().any())
-    columns[2].metric("Difference", f"{once['difference'].mean():+.3f}" if both else "–")
-    columns[3].metric(
-        "Vertices improved",
-        f"{share_improved(once['contrastive'], once['untuned']):.0%}" if both else "–",
-        help="Share of the vertices whose r is higher after tuning.",
+def pick_view(views: Sequence[str]) -> str:
+    """Draw the switch between the views; a page draws only the one that is chosen."""
+    chosen = st.segmented_control(
+        "View of the results", views, default=views[0], required=True, **bound("show"), label_visibility="collapsed"
     )
-    columns[4].metric("Vertices", f"{len(once):,}", help="Each counted once, also where ROIs overlap.")
-    undefined = sum(result.scalars["nan_vertices"] for result in results.values())
-    if undefined:
+    return chosen or views[0]
+
+
+# --- per ROI ----------------------------------------------------------------------------------------------------------
+
+
+def show_rois(shown: Shown) -> None:
+    """Draw r per ROI and method, and the difference of the pair with the share of vertices improved."""
+    scores = shown.rows[["subject", "hemi", "roi", "method", "r", "low", "high", "layer", "n_vertices", "part_of"]]
+    several = len(shown.subjects) > 1
+    beside = _published_rois(shown)
+    by = ["hemi", "roi", "method"]
+    provenance = shown.about(shown.methods)
+    figure = correlation_bars(
+        scores,
+        provenance,
+        ceiling=ceiling_band(shown.rows),
+        published=beside,
+        spread=over_subjects(scores, by, "r") if several else None,
+        label=f"mean {shown.how.score_words}",
+    )
+    _chart(figure, "roi_bars", "Mean r per ROI and method")
+    if (scores["part_of"] != "").any():
         st.caption(
-            f"{undefined:,} values of r are undefined, as the response or its prediction is constant on test pictures; "
-            "they are left out of all means."
+            "ROIs that were not chosen by themselves are parts of “all”: their tuned networks are those tuned on all "
+            f"{unit_noun(shown.source.dataset.unit)} of the hemisphere."
         )
-
-
-def pick_quantity() -> str:
-    """Draw the choice of map."""
-    chosen = st.segmented_control("Map of", QUANTITIES, default="difference", required=True, **bound("map"))
-    return chosen or "difference"
-
-
-def available(quantity: str, vertices: pd.DataFrame) -> str:
-    """Return the quantity if its runs are there; otherwise one whose runs are, with a word."""
-    if vertices[quantity].notna().any():
-        return quantity
-    instead = next(name for name in QUANTITIES if vertices[name].notna().any() or name == QUANTITIES[-1])
-    needed = "both methods" if quantity == "difference" else f"the {quantity} runs"
-    st.info(f"This map needs {needed}. Until they are there, you see: {QUANTITY_WORDS[instead]}.")
-    return instead
-
-
-def show_map(
-    vertices: pd.DataFrame, source: Source, specs: Sequence[Spec], runs: Sequence[Run], provenance: Provenance
-) -> None:
-    """Draw the map on both hemispheres, with its controls and downloads."""
-    mesh = source.dataset.mesh
-    quantity = available(pick_quantity(), vertices)
-    view = brain_controls(mesh)
-    once = one_per_vertex(vertices)
-    values = once.assign(value=once[quantity])[["hemi", "column", "position", "value"]]
-    if quantity == "difference":
-        scale = difference_scale([values["value"].to_numpy()])
-    else:
-        # One scale for both methods, so that the two maps can be compared by eye.
-        scale = correlation_scale([once["untuned"].to_numpy(), once["contrastive"].to_numpy()])
-    methods = ("contrastive", "untuned") if quantity == "difference" else (quantity,)
-    provenance = with_runs(provenance, runs, methods, " − ".join(methods))
-    figure = show_brain(values, mesh, scale, provenance, view, key="brain")
-    map_downloads(
-        values,
-        vertices,
-        figure,
-        specs,
-        mesh=mesh,
-        label=QUANTITY_WORDS[quantity],
-        stem=f"{source.key}_{provenance.subject}_{quantity}",
-        provenance=provenance,
-    )
-
-
-def show_rois(results: Results, vertices: pd.DataFrame, runs: Sequence[Run], provenance: Provenance) -> None:
-    """Draw r per ROI for both methods, the share of vertices improved, and the table of scalars."""
-    scores, improved = roi_frame(results), improved_frame(vertices)
-    provenance = with_runs(provenance, runs, ("untuned", "contrastive"), "untuned, contrastive")
-    left, right = st.columns([3, 2])
-    left.plotly_chart(
-        correlation_bars(scores, provenance),
-        config=PLOTLY_CONFIG,
-        theme=None,
-        key="roi_bars",
-        alt="Mean test r per ROI and method",
-    )
-    if improved.empty:
-        right.info("The share of vertices improved needs both methods.", icon=":material/hourglass_empty:")
-    else:
-        right.plotly_chart(
-            improved_bars(improved, replace(provenance, runs=())),
-            config=PLOTLY_CONFIG,
-            theme=None,
-            key="improved_bars",
-            alt="Share of vertices improved per ROI",
-        )
-    rounded = st.column_config.NumberColumn(format="%.3f")
-    columns = dict.fromkeys(("r_mean", "r_median", "cv_r_mean", "cv_r_median"), rounded)
-    st.dataframe(scores, hide_index=True, column_config=columns)
-    st.caption(
-        "r is on test pictures; cv_r is cross-validated inside the training pictures, where layer and penalty "
-        "are chosen."
-    )
-    download("ROIs, CSV", lambda: csv_text(scores, provenance), f"{provenance.subject}_rois.csv", key="csv_rois")
-
-
-def show_vertices(vertices: pd.DataFrame, runs: Sequence[Run], provenance: Provenance) -> None:
-    """Draw one point per vertex."""
-    if not vertices["difference"].notna().any():
-        st.info("The comparison per vertex needs both methods.", icon=":material/hourglass_empty:")
+    table = scores if beside is None else scores.merge(beside.rename(columns={"r": "r_published"}), on=by, how="left")
+    figure_downloads("ROIs", table, figure, shown.specs(), shown.stem, provenance)
+    if not _has_differences(shown):
         return
-    provenance = with_runs(provenance, runs, ("untuned", "contrastive"), "untuned, contrastive")
-    chart, _ = st.columns([2, 1])
-    chart.plotly_chart(
-        vertex_scatter(one_per_vertex(vertices), provenance),
-        config=PLOTLY_CONFIG,
-        theme=None,
-        key="scatter",
-        alt="Test r after tuning over test r before, per vertex",
+    assert shown.pair
+    first, second = shown.pair
+    st.subheader(f"{first.capitalize()} against {second}")
+    differences = shown.differences
+    provenance = shown.about(shown.pair, f"{first} − {second}")
+    keys = ["hemi", "roi"]
+    figure = difference_bars(
+        differences,
+        provenance,
+        first=first,
+        second=second,
+        spread=over_subjects(differences, keys, "difference") if several else None,
     )
-    st.caption("Points above the dotted line are vertices that are predicted better after tuning.")
+    _chart(figure, "difference_bars", f"{first} minus {second} per ROI")
+    if differences["significant"].isna().any() and shown.how.score == TEST_R:
+        st.caption("What is not tested yet can be tested: view “Tests”.")
+    figure_downloads("Differences", differences, figure, [*shown.specs(), *shown.tests], shown.stem, provenance)
+    figure = improved_bars(
+        differences,
+        provenance,
+        first=first,
+        second=second,
+        spread=over_subjects(differences, keys, "improved") if several else None,
+    )
+    _chart(figure, "improved_bars", "Share improved per ROI")
+    st.caption(
+        "The share improved carries no bootstrap interval: resampling pictures adds noise to every vertex's "
+        "difference, which draws the share towards one half. "
+        + ("The bars' intervals are over subjects." if several else "Choose several subjects to see its spread.")
+    )
+    shares = differences[["subject", "hemi", "roi", "n_vertices", "improved"]]
+    figure_downloads("Improved", shares, figure, shown.specs(), shown.stem, provenance)
 
 
-def with_runs(provenance: Provenance, runs: Sequence[Run], methods: Sequence[str], words: str) -> Provenance:
-    """Return the provenance with the runs of these methods and the method in words."""
-    ids = tuple(run.id for run in runs if getattr(run.spec, "method", None) in methods)
-    return replace(provenance, method=words, runs=ids)
+def _has_differences(shown: Shown) -> bool:
+    """Return whether there is a difference to show; if not, say what it needs."""
+    if shown.pair and not shown.summary.differences.empty:
+        return True
+    if shown.how.pair:
+        missing = [method for method in shown.how.pair if method not in shown.methods]
+        needs = f"the {' and '.join(missing)} runs" if missing else "a ROI that both methods have"
+        st.info(
+            f"The difference of {' and '.join(shown.how.pair)} needs {needs}: “Start encoding” above computes them.",
+            icon=":material/hourglass_empty:",
+        )
+    else:
+        st.info("Choose two methods to see their difference.", icon=":material/arrow_upward:")
+    return False
+
+
+def _published_rois(shown: Shown) -> pd.DataFrame | None:
+    """Return the published values per ROI if they are wanted, with a word on them."""
+    if not shown.how.published:
+        return None
+    values = published.published_rois()
+    here = values["roi"].isin(set(shown.rows["roi"])) & values["method"].isin(shown.methods)
+    if not here.any():
+        named = ", ".join(dict.fromkeys(values["roi"]))
+        st.info(
+            f"Nothing is published for these ROIs and methods. Published are: {named}.", icon=":material/menu_book:"
+        )
+        return None
+    _cite_published()
+    return values
+
+
+def _cite_published() -> None:
+    st.caption(
+        ":material/menu_book: Published values are of other data and another protocol, which the figure's note tells. "
+        f"Source: {published.SOURCE}."
+    )
+
+
+# --- per group --------------------------------------------------------------------------------------------------------
+
+
+def show_groups(shown: Shown) -> None:
+    """Draw r per group of ROIs, per subject and over subjects, with the differences of the pair."""
+    groups = shown.summary.groups
+    if groups.empty:
+        st.info(
+            "None of the chosen ROIs that all methods have belongs to a group. Groups are made of single ROIs, such as "
+            "V1v, V1d, hV4, EBA or PPA, and of streams; choose these, or “all”.",
+            icon=":material/arrow_upward:",
+        )
+        return
+    several = len(set(groups["subject"])) > 1
+    beside = published.published_groups() if shown.how.published else None
+    if beside is not None:
+        _cite_published()
+    provenance = shown.about(shown.methods)
+    over = over_subjects(groups, ["group", "method"], "r")
+    figure = group_bars(
+        groups,
+        provenance,
+        published=beside,
+        spread=over if several else None,
+        label=f"mean {shown.how.score_words}",
+    )
+    _chart(figure, "group_bars", "Mean r per group of ROIs and method")
+    st.caption(
+        "A group's r is the mean over its ROIs and hemispheres, each counting once, of those chosen that every method "
+        "has in the subject. Unions such as V1 are in no group, since their parts are."
+    )
+    figure_downloads("Groups", groups, figure, shown.specs(), shown.stem, provenance)
+    if several:
+        st.markdown("**Over subjects**")
+        _numbers(over)
+    st.markdown("**Per subject**")
+    _numbers(groups)
+    if not _has_differences(shown):
+        return
+    assert shown.pair
+    first, second = shown.pair
+    found = shown.summary.group_differences
+    st.markdown(f"**{first.capitalize()} minus {second}**")
+    if several:
+        both = [over_subjects(found, ["group"], value).assign(of=value) for value in ("difference", "improved")]
+        _numbers(pd.concat(both)[["group", "of", "n_subjects", "mean", "sd", "low", "high"]])
+    _numbers(found)
+    download(
+        "Group differences, CSV",
+        lambda: csv_text(found, shown.about((first, second), f"{first} − {second}")),
+        f"{shown.stem}_group_differences.csv",
+        key="csv_group_differences",
+    )
+
+
+# --- layers -----------------------------------------------------------------------------------------------------------
+
+
+def show_layers(shown: Shown) -> None:
+    """Draw which layer won where."""
+    if len(shown.layers) == 1:
+        st.info(
+            f"Only {shown.layers[0]} was fitted. Choose Layers: all above, to see which layer predicts a ROI best.",
+            icon=":material/arrow_upward:",
+        )
+        return
+    rows = shown.table.assign(cv_r=shown.table["cv_r_mean"])
+    rows = rows[["subject", "hemi", "roi", "method", "layer", "cv_r", "own"]]
+    provenance = shown.about(shown.methods, how="cross-validated r inside the training pictures, every layer")
+    figure = layer_heatmap(rows, provenance)
+    _chart(figure, "layer_heatmap", "Cross-validated r per ROI and layer")
+    st.caption(
+        "The best layer is chosen by cross-validated r inside the training pictures, so that the test r of that layer "
+        "is not chosen on."
+    )
+    figure_downloads("Layers", rows, figure, shown.specs(), shown.stem, provenance)
+
+
+# --- everything -------------------------------------------------------------------------------------------------------
+
+#: Columns of the table that the page shows, and of them those that are rounded.
+TABLE_COLUMNS = (
+    *("subject", "hemi", "roi", "method", "layer", "own", "n_vertices", "nan_vertices", "r_mean", "r_low", "r_high"),
+    *("r_median", "cv_r_mean", "cv_r_median", "ceiling", "ceiling_r", "r_over_ceiling", "no_ceiling"),
+    *("algonauts_score", "part_of", "run"),
+)
+
+
+def show_table(shown: Shown) -> None:
+    """Draw everything per subject, hemisphere, ROI, method and layer."""
+    table = shown.table[list(TABLE_COLUMNS)]
+    drawn = table.assign(run=table["run"].str[:8], part_of=table["part_of"].replace("", None))
+    _numbers(drawn.dropna(axis="columns", how="all"))
+    st.caption(
+        "One row per layer; “own” marks a method's own best layer. r is on test pictures, with its 95 % bootstrap "
+        "interval over them; cv_r is cross-validated inside the training pictures, where layer and penalty are chosen."
+    )
+    provenance = shown.about(shown.methods)
+    with st.container(horizontal=True):
+        download("Table, CSV", lambda: csv_text(table, provenance), f"{shown.stem}_encoding.csv", key="csv_table")
+        download(
+            "Requests, JSON",
+            lambda: json_text(shown.specs(), provenance),
+            f"{shown.stem}_encoding.json",
+            key="json_table",
+        )
+
+
+# --- shared -----------------------------------------------------------------------------------------------------------
+
+
+def _chart(figure: go.Figure, key: str, alt: str) -> None:
+    st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key=key, alt=alt)
+
+
+def _numbers(frame: pd.DataFrame) -> None:
+    """Draw a table with its fractions rounded."""
+    rounded = st.column_config.NumberColumn(format="%.3f")
+    fractions = [name for name in frame.columns if pd.api.types.is_float_dtype(frame[name])]
+    st.dataframe(frame, hide_index=True, column_config=dict.fromkeys(fractions, rounded))

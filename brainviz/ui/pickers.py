@@ -7,11 +7,22 @@ from collections.abc import Sequence
 import streamlit as st
 
 from brainviz.datasets.base import ALL_VERTICES, HEMISPHERES, MIN_ROI_VERTICES
+from brainviz.runs.requests import TUNED
+from brainviz.runs.specs import RANDOM, UNTUNED
 from brainviz.ui.binding import bound, follow, say_unknown
 from brainviz.ui.sources import Source, roi_counts
 
 #: ROIs to begin with: the first that the data set has.
 FIRST_ROIS = ("V1", "V1v", "V1d", "V4", "hV4")
+
+#: Widths of the pickers for subjects and ROIs, so that rows of controls wrap where the page is narrow.
+SUBJECTS_PIXELS, ROIS_PIXELS = 290, 400
+
+#: Network states in the order in which they are offered, controls first.
+METHODS = (UNTUNED, RANDOM, *reversed(TUNED))
+
+#: Where a session remembers which methods were picked to tune, when their control is on another page.
+_TUNED = "_tuned methods"
 
 
 def pick_subject(source: Source) -> str:
@@ -32,7 +43,42 @@ def pick_subjects(source: Source) -> list[str]:
         default=default,
         **bound("subjects"),
         help="One network is tuned per subject, hemisphere and ROI.",
+        width=SUBJECTS_PIXELS,
     )
+
+
+def pick_tuning() -> list[str]:
+    """Draw the picker for how networks are tuned."""
+    say_unknown("tuning", TUNED, "method")
+    chosen = st.pills(
+        "Methods",
+        TUNED,
+        selection_mode="multi",
+        default=list(TUNED[:1]),
+        **bound("tuning"),
+        help="How networks are tuned. Each method has settings of its own.",
+    )
+    if chosen:
+        st.session_state[_TUNED] = tuple(method for method in TUNED if method in chosen)
+    return [method for method in TUNED if method in chosen]
+
+
+def pick_methods() -> list[str]:
+    """Draw the picker for network states; it begins with untuned, and with what was picked to tune."""
+    tuned = st.session_state.get(_TUNED, TUNED[:1])
+    default = [UNTUNED, *tuned]
+    follow("methods", tuned, default)
+    say_unknown("methods", METHODS, "method")
+    chosen = st.pills(
+        "Methods",
+        METHODS,
+        selection_mode="multi",
+        default=default,
+        **bound("methods"),
+        help="What a network is when encoding models are fitted on it: pretrained (untuned), of random weights, or "
+        "tuned on the responses, by regression or contrastively.",
+    )
+    return [method for method in METHODS if method in chosen]
 
 
 def pick_hemispheres(source: Source) -> list[str]:
@@ -66,4 +112,5 @@ def pick_rois(source: Source, subjects: Sequence[str]) -> list[str]:
         **bound("roi"),
         help=f"Regions of interest with at least {MIN_ROI_VERTICES} vertices. V1 is V1v and V1d together; "
         f"“{ALL_VERTICES}” is every vertex.",
+        width=ROIS_PIXELS,
     )

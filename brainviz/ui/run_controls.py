@@ -58,22 +58,24 @@ def show_plan(choice: Choice) -> None:
         )
 
 
-def start_button(choice: Choice, verb: str) -> None:
+def start_button(specs: Sequence[Spec], verb: str, key: str = "start") -> None:
     """Draw the button that starts what is neither there nor on its way; none when there is nothing to start.
 
     Parameters
     ----------
-    choice : Choice
+    specs : sequence of Spec
     verb : str
         What starting does, e.g. ``"fine-tuning"``.
+    key : str
+        Of the button.
     """
-    left = to_start(choice)
+    left = to_start(specs)
     if left:
         st.button(
             f"Start {verb} ({count(len(left), 'run')})",
             type="primary",
             icon=":material/play_arrow:",
-            key="start",
+            key=key,
             on_click=submit,
             args=(left,),
         )
@@ -81,7 +83,7 @@ def start_button(choice: Choice, verb: str) -> None:
 
 def encode_button(comparison: Choice) -> None:
     """Draw the button that starts the encoding runs, untuned and tuned, which the next page shows."""
-    left = to_start(comparison)
+    left = to_start(comparison.specs)
     st.button(
         "Encode these",
         key="encode",
@@ -95,10 +97,15 @@ def encode_button(comparison: Choice) -> None:
     )
 
 
-def to_start(choice: Choice) -> list[Spec]:
+def to_start(specs: Sequence[Spec]) -> list[Spec]:
     """Return the specs whose runs are neither done nor on their way."""
-    known = states(choice.specs, Store())
-    return [spec for spec, state in zip(choice.specs, known, strict=True) if state not in ("done", *ACTIVE)]
+    known = states(specs, Store())
+    return [spec for spec, state in zip(specs, known, strict=True) if state not in ("done", *ACTIVE)]
+
+
+def asked_for(specs: Sequence[Spec]) -> list[Spec]:
+    """Return the specs whose runs somebody has asked for, done or not."""
+    return [spec for spec, state in zip(specs, states(specs, Store()), strict=True) if state]
 
 
 def submit(specs: Sequence[Spec]) -> None:

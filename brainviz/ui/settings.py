@@ -10,62 +10,73 @@ import streamlit as st
 
 from brainviz.config import load_config
 from brainviz.models.backbones import COMPACT, NETWORKS, candidate_layers, logit_layer
-from brainviz.runs.requests import SettingField, default_settings, field_table
+from brainviz.runs.requests import TUNED, SettingField, default_settings, field_table
+from brainviz.runs.specs import RANDOM
 from brainviz.ui.binding import bound, follow
 from brainviz.ui.sources import Source
 
-#: Heading of each group of settings, in the order of the form.
-GROUPS = {
-    "settings": "Training",
-    "encoding": "Encoding model",
-    "head": "Contrastive heads",
-    "split": "Division of the pictures",
-}
-
-#: Drawn above the others, or by the page itself.
+#: Drawn above the others.
 NETWORK_FIELDS = ("network", "weights", "image_size")
-NOT_DRAWN = frozenset({"layers", "alphas", "shuffle_images"})
 
-COLUMNS = 4
+#: Drawn by the page itself, or left to the command line.
+NOT_DRAWN = frozenset({"method", "layers", "alphas", "shuffle_images", "tuning_hemi", "tuning_roi"})
+
+#: The method whose settings have their own names in the URL; those of others begin with the method.
+PLAIN = TUNED[0]
+
+#: Widths instead of columns: where the page is narrow, rows wrap, and no name is cut off.
+NETWORK_PIXELS, SETTING_PIXELS = 220, 190
+
+#: Settings by method, as `brainviz.ui.choices.choose` takes them.
+MethodSettings = dict[str, dict[str, Any]]
 
 
-def settings_form(kind: str, source: Source, *, all_layers: bool = False) -> dict[str, Any]:
-    """Draw the form and return the settings by name.
+def settings_form(kind: str, source: Source, methods: Sequence[str], *, all_layers: bool = False) -> MethodSettings:
+    """Draw the form and return every method's settings by name.
+
+    What shapes the tuning is asked per method, as methods differ in their defaults; all else is the same for all.
 
     Parameters
     ----------
     kind : {"finetune", "encoding"}
     source : Source
         The data set, which may suggest defaults.
+    methods : sequence of str
+        Network states; each tuned one gets a group of settings.
     all_layers : bool
         For encoding: all candidate layers of the network, or its logits alone.
 
     Returns
     -------
     dict
-        Every setting drawn; `brainviz.runs.requests.make_spec` takes them as they are.
+        Method -> the settings that mean something for it; `brainviz.runs.requests.make_spec` takes them as they are.
     """
     fields = {field.name: field for field in field_table(kind) if field.name not in NOT_DRAWN}
-    columns = st.columns(COLUMNS)
-    with columns[0]:
-        network = _pick_network(fields["network"], str(default_settings(kind, source.dataset)["network"]), source.key)
-    defaults = default_settings(kind, source.dataset, network)
-    followed = (source.key, network)
-    values: dict[str, Any] = {"network": network}
-    with columns[1]:
-        values["weights"] = _pick_weights(fields["weights"], network, str(defaults["weights"]), followed)
-    with columns[2]:
-        values["image_size"] = _draw(fields["image_size"], defaults["image_size"], followed)
-    if kind == "finetune":
-        with columns[3]:
-            values["method"] = _draw(fields["method"], defaults["method"], followed)
-    rest = [field for name, field in fields.items() if name not in (*NETWORK_FIELDS, "method")]
+    with st.container(horizontal=True):
+        suggested = str(default_settings(kind, source.dataset)["network"])
+        network = _pick_network(fields["network"], suggested, source.key)
+        defaults = default_settings(kind, source.dataset, network)
+        followed = (source.key, network)
+        weights = _pick_weights(fields["weights"], network, str(defaults["weights"]), followed)
+        size = _draw(fields["image_size"], "image_size", defaults["image_size"], followed, width=NETWORK_PIXELS)
+    shared: dict[str, Any] = {"network": network, "weights": weights, "image_size": size}
+    per_method = tuning_settings()
+    own: MethodSettings = {method: {} for method in methods}
     with st.expander("All settings", icon=":material/tune:"):
-        for group, heading in GROUPS.items():
-            values |= _draw_group(heading, [field for field in rest if _group(field, kind) == group], defaults)
+        for method in methods:
+            of_method = [field for field in fields.values() if field.name in per_method and method in field.methods]
+            usual = default_settings(kind, source.dataset, network, method)
+            own[method] |= _draw_group(f"Tuning, {method}", of_method, usual, method)
+        rest = [field for field in fields.values() if field.name not in (*NETWORK_FIELDS, *per_method)]
+        split = [field for field in rest if field.group == "split"]
+        heading = "Encoding model" if kind == "encoding" else "All methods"
+        shared |= _draw_group(heading, [field for field in rest if field not in split], defaults)
+        shared |= _draw_group("Division of the pictures", split, defaults)
     if kind == "encoding":
-        values["layers"] = layers_of(network, all_layers=all_layers)
-    return values
+        shared["layers"] = layers_of(network, all_layers=all_layers)
+    # A network with random weights has no others.
+    drawn = {name: value for name, value in shared.items() if name != "weights"}
+    return {method: (drawn if method == RANDOM else shared) | own[method] for method in methods}
 
 
 def layers_of(network: str, *, all_layers: bool) -> tuple[str, ...]:
@@ -73,35 +84,36 @@ def layers_of(network: str, *, all_layers: bool) -> tuple[str, ...]:
     return candidate_layers(network) if all_layers else (logit_layer(network),)
 
 
-def for_method(kind: str, method: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that mean something for a method: an untuned network has none of the tuning's."""
-    if method != "untuned":
-        return values
-    tuning = {field.name for field in field_table(kind) if field.tuned_only}
-    return {name: value for name, value in values.items() if name not in tuning}
+def tuning_settings() -> frozenset[str]:
+    """Return the names of the settings that shape a tuning, which every page asks per method."""
+    return frozenset(field.name for field in field_table("encoding") if field.tuning)
 
 
-def _group(field: SettingField, kind: str) -> str:
-    return "encoding" if kind == "encoding" and field.group == "settings" and not field.tuned_only else field.group
+def url_key(name: str, method: str) -> str:
+    """Return under which name the URL holds a setting of a method's tuning: the same on every page."""
+    return name if method == PLAIN else f"{method}_{name}"
 
 
-def _draw_group(heading: str, fields: Sequence[SettingField], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Draw a group of settings in rows; a setting keeps what the user chose until its default changes."""
+def _draw_group(
+    heading: str, fields: Sequence[SettingField], defaults: Mapping[str, Any], method: str = PLAIN
+) -> dict[str, Any]:
+    """Draw a group of settings; each keeps what the user chose until its default changes."""
     values: dict[str, Any] = {}
     if fields:
         st.markdown(f"**{heading}**")
-    for first in range(0, len(fields), COLUMNS):
-        columns = st.columns(COLUMNS, vertical_alignment="bottom")
-        for column, field in zip(columns, fields[first : first + COLUMNS], strict=False):
-            with column:
-                values[field.name] = _draw(field, defaults[field.name], defaults[field.name])
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        for field in fields:
+            default = defaults[field.name]
+            key = url_key(field.name, method)
+            values[field.name] = _draw(field, key, default, default, width=SETTING_PIXELS)
     return values
 
 
 def _pick_network(field: SettingField, default: str, followed: Any) -> str:
     options = list(dict.fromkeys([default, *NETWORKS]))
     follow("network", followed, default)
-    return st.selectbox(field.label, options, **bound("network"), help=f"{COMPACT} is small and comes with brainviz.")
+    about = f"{COMPACT} is small and comes with brainviz."
+    return st.selectbox(field.label, options, **bound("network"), help=about, width=NETWORK_PIXELS)
 
 
 def _pick_weights(field: SettingField, network: str, default: str, followed: Any) -> str:
@@ -114,13 +126,14 @@ def _pick_weights(field: SettingField, network: str, default: str, followed: Any
         **bound("weights"),
         help="imagenet: torchvision's, downloaded once. demo: the compact network's own. random: untrained. "
         "Name your own files in the table [weights] of brainviz.toml.",
+        width=NETWORK_PIXELS,
     )
 
 
-def _draw(field: SettingField, default: Any, followed: Any) -> Any:
-    """Draw one setting's widget, bound to the URL under the setting's name."""
-    follow(field.name, followed, default)
-    shared: Any = {**bound(field.name), "help": field.description}
+def _draw(field: SettingField, key: str, default: Any, followed: Any, **layout: Any) -> Any:
+    """Draw one setting's widget, bound to the URL under its key."""
+    follow(key, followed, default)
+    shared: Any = {**bound(key), "help": field.description, **layout}
     if field.type == "flag":
         return st.checkbox(field.label, value=bool(default), **shared)
     if field.type == "choice":

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 #: Settings with which a run on the tiny data set takes seconds.
-QUICK = "dataset=tiny&hemi=lh&network=alexnet_compact&weights=random&image_size=64"
+QUICK = "dataset=tiny&hemi=lh&network=alexnet_compact&weights=demo&image_size=64"
 RUN_SECONDS = 120
 
 
@@ -40,7 +40,7 @@ def test_a_run_goes_on_when_the_page_is_closed(tiny_server: Any, visitor: Any) -
     one.page.close()
 
     other = visitor()
-    other.go(f"{tiny_server.url}/encoding?{QUICK}&epochs=2")
+    other.go(f"{tiny_server.url}/encoding?{QUICK}&epochs=2&show=Map")
     other.see("Done: 2 runs of this choice", RUN_SECONDS)
     other.settle()
     expect(other.page.get_by_role("radio", name="difference")).to_be_checked()
@@ -55,6 +55,40 @@ def test_a_run_goes_on_when_the_page_is_closed(tiny_server: Any, visitor: Any) -
             other.page.get_by_role("button", name=button).click()
         assert found.value.suggested_filename == ending
         assert "subj01" in found.value.path().read_text(errors="replace")
+
+
+def test_methods_side_by_side(tiny_server: Any, visitor: Any) -> None:
+    """Two methods in two ROIs: every view, and the permutation test, started and found."""
+    one = visitor()
+    one.go(f"{tiny_server.url}/encoding?{QUICK}&roi=V1v&roi=FFA-1&methods=untuned&methods=random")
+    one.button("Start encoding (4 runs)")
+    one.see("Done: 4 runs of this choice", RUN_SECONDS)
+    one.see("Random against untuned")
+    expect(one.page.locator(".js-plotly-plot")).to_have_count(3)
+    one.see("not tested")
+    for view, seen in (
+        ("Groups", "Per subject"),
+        ("Vertices", "Points above the diagonal"),
+        ("Layers", "Only classifier.6 was fitted"),
+        ("Map", "Map of"),
+        ("Table", "One row per layer"),
+        ("Tests", "Does random predict better than untuned"),
+    ):
+        one.page.get_by_role("radio", name=view, exact=True).click()
+        one.see(seen)
+        one.settle()
+        assert f"show={view}" in one.page.url
+    one.button("Start tests (1 run)")
+    one.see("Of 2 ROIs, random is better in", RUN_SECONDS)
+    with one.page.expect_download() as found:
+        one.page.get_by_role("button", name="Tests, CSV").click()
+    text = found.value.path().read_text()
+    assert "# method: random against untuned" in text
+    assert len([line for line in text.splitlines() if line.startswith("subj01,lh,")]) == 2
+    (run,) = tiny_server.store.runs("comparison")
+    assert run.state == "done"
+    one.page.get_by_role("radio", name="ROIs", exact=True).click()
+    one.see("q ≥ 0.05" if run.result()["n_significant"] < 2 else "q < 0.05")
 
 
 @pytest.mark.slow
@@ -78,4 +112,5 @@ def test_a_newcomers_journey_on_the_demo(start_server: Any, visitor: Any) -> Non
     one.page.get_by_role("link", name="See what the tuning changed").click()
     one.see("Done: 4 runs of this choice", 300)
     one.see("Vertices improved")
+    one.page.get_by_role("radio", name="Map", exact=True).click()
     expect(one.page.locator(".js-plotly-plot .gl-container").first).to_be_attached()

@@ -9,12 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
 
 from brainviz.datasets import open_dataset
 from brainviz.datasets.base import ROI_UNIONS
+from brainviz.datasets.index import build_index, remembered_index
 from brainviz.errors import DatasetError
 
 
@@ -188,6 +190,100 @@ def test_wrong_noise_ceilings(tiny_copy, values):
     np.save(tiny_copy / "subj01/noise_ceiling/lh_noise_ceiling.npy", wrong.astype(np.float32))
     with pytest.raises(DatasetError, match="lh_noise_ceiling"):
         open_dataset(tiny_copy).noise_ceiling("subj01", "lh")
+
+
+def _ceilings(root: Path, subject: str = "subj02") -> Path:
+    folder = root / subject / "noise_ceiling"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _say(root: Path, text: str) -> None:
+    (root / "dataset.toml").write_text(f'mesh = "fsaverage5"\n{text}\n')
+
+
+def _write_mgh(path: Path, values: np.ndarray) -> None:
+    nibabel.save(nibabel.MGHImage(values.astype(np.float32)[:, None, None], np.eye(4)), path)
+
+
+def test_noise_ceiling_from_signal_to_noise_per_column(tiny_copy):
+    snr = np.linspace(0, 2, 96)
+    snr[5] = np.nan
+    np.save(_ceilings(tiny_copy) / "lh_ncsnr.npy", snr)
+    _say(tiny_copy, "repeats = {1 = 20, 2 = 30, 3 = 950}")
+    found = open_dataset(tiny_copy).noise_ceiling("subj02", "lh")
+    t = (20 + 30 / 2 + 950 / 3) / 1000
+    np.testing.assert_allclose(found, snr**2 / (snr**2 + t), rtol=1e-6)
+    assert found.dtype == np.float32
+    assert open_dataset(tiny_copy).noise_ceiling("subj02", "rh") is None
+
+
+def test_noise_ceiling_from_nsds_file_is_that_of_the_columns_vertices(tiny_copy):
+    on_mesh = np.random.default_rng(0).uniform(0, 1.5, 10_242).astype(np.float32)
+    on_mesh[0] = -1  # no column sits there
+    positions = np.flatnonzero(np.load(_mask(tiny_copy, "all-vertices", "fsaverage", "subj02")))
+    assert 0 not in positions
+    _write_mgh(_ceilings(tiny_copy) / "lh.ncsnr.mgh", on_mesh)
+    _say(tiny_copy, "[repeats]\nsubj02 = 3")
+    snr = on_mesh[positions].astype(float)
+    data = open_dataset(tiny_copy)
+    np.testing.assert_allclose(data.noise_ceiling("subj02", "lh"), snr**2 / (snr**2 + 1 / 3), rtol=1e-6)
+    np.save(_ceilings(tiny_copy) / "lh_ncsnr.npy", np.ones(96))
+    np.testing.assert_allclose(open_dataset(tiny_copy).noise_ceiling("subj02", "lh"), 0.75, rtol=1e-6)
+
+
+def test_a_supplied_noise_ceiling_counts_before_any_signal_to_noise(tiny_copy):
+    np.save(_ceilings(tiny_copy, "subj01") / "lh_ncsnr.npy", np.ones(120))
+    _say(tiny_copy, "repeats = 3")
+    np.testing.assert_array_equal(open_dataset(tiny_copy).noise_ceiling("subj01", "lh"), np.float32(0.8))
+
+
+def test_what_would_give_a_noise_ceiling(tiny_copy):
+    data = open_dataset(tiny_copy)
+    files = ("noise_ceiling/lh_noise_ceiling.npy", "noise_ceiling/lh_ncsnr.npy", "noise_ceiling/lh.ncsnr.mgh")
+    assert data.noise_ceiling_files("subj02", "lh") == files
+    assert data.noise_ceiling_hint("subj01", "lh") == ""
+    hint = data.noise_ceiling_hint("subj02", "lh")
+    assert all(name in hint for name in (*files, "subj02", "repeats"))
+    np.save(_ceilings(tiny_copy) / "lh_ncsnr.npy", np.ones(96))
+    data = open_dataset(tiny_copy)
+    assert data.noise_ceiling("subj02", "lh") is None  # never a guess of the repeats
+    assert "repeats = 3" in data.noise_ceiling_hint("subj02", "lh")
+    _say(tiny_copy, "[repeats]\nsubj01 = 3")
+    assert "repeats" in open_dataset(tiny_copy).noise_ceiling_hint("subj02", "lh")
+    _say(tiny_copy, "repeats = 3")
+    assert open_dataset(tiny_copy).noise_ceiling_hint("subj02", "lh") == ""
+    (tiny_copy / "dataset.toml").write_text('mesh = "none"\n')
+    assert open_dataset(tiny_copy).noise_ceiling_files("subj02", "lh") == files[:2]
+    with pytest.raises(DatasetError):
+        data.noise_ceiling_files("subj02", "xh")
+
+
+def test_the_fingerprint_covers_signal_to_noise_and_repeats(tiny_copy, tmp_path):
+    found = []
+
+    def look() -> None:
+        data = open_dataset(tiny_copy)
+        index = build_index(data, tmp_path / "memo")
+        assert remembered_index(data, tmp_path / "memo") == index
+        found.append(index)
+
+    look()
+    np.save(_ceilings(tiny_copy) / "lh_ncsnr.npy", np.ones(96))
+    look()
+    _write_mgh(_ceilings(tiny_copy) / "rh.ncsnr.mgh", np.ones(10_242))
+    look()
+    _say(tiny_copy, "repeats = 3")
+    look()
+    _say(tiny_copy, "[repeats]\nsubj01 = 3\nsubj02 = 2")
+    look()
+    assert len({index.fingerprint for index in found}) == len(found)
+    assert found[2].subjects["subj01"] == found[0].subjects["subj01"]
+    assert found[4].subjects["subj01"] == found[3].subjects["subj01"]
+    assert found[4].subjects["subj02"] != found[3].subjects["subj02"]
+    _say(tiny_copy, "# nothing")
+    look()
+    assert found[5] == found[2]
 
 
 def test_picture_names(tiny_copy):

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
@@ -273,6 +274,93 @@ def test_noise_ceilings(check, tiny_copy, change, words):
     report = check()
     assert words in _only(report).message
     assert not report.table[0]["noise_ceiling"]
+
+
+def _put_snr(root: Path, values: np.ndarray | bytes, name: str = "lh_ncsnr.npy", settings: str = "repeats = 3") -> None:
+    """Give subj02, which has no noise ceiling, a file of noise-ceiling SNR."""
+    (root / "dataset.toml").write_text(f'mesh = "fsaverage5"\n{settings}\n')
+    (root / "subj02/noise_ceiling").mkdir()
+    path = root / "subj02/noise_ceiling" / name
+    if isinstance(values, bytes):
+        path.write_bytes(values)
+    elif name.endswith(".mgh"):
+        nibabel.save(nibabel.MGHImage(values.astype(np.float32), np.eye(4)), path)
+    else:
+        np.save(path, values)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("lh_ncsnr.npy", (96,)), ("lh.ncsnr.mgh", (10_242, 1, 1))])
+def test_signal_to_noise_and_repeats_make_a_noise_ceiling(check, tiny_copy, name, shape):
+    _put_snr(tiny_copy, np.ones(shape), name)
+    report = check()
+    assert report.errors == []
+    assert [row["noise_ceiling"] for row in report.table] == [True, True, True, False]
+    (tiny_copy / "dataset.toml").write_text('mesh = "fsaverage5"\n')
+    report = check()
+    assert report.errors == []
+    problem = _only(report, "warning")
+    assert (problem.subject, Path(problem.file).name) == ("subj02", name)
+    assert "repeats = 3" in problem.message
+    assert [row["noise_ceiling"] for row in report.table] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("lh_ncsnr.npy", np.ones(95), "array 95 float64"),
+        ("lh_ncsnr.npy", np.ones((96, 1)), "96 x 1 float64"),
+        ("lh_ncsnr.npy", np.ones(96, complex), "complex128"),
+        ("lh_ncsnr.npy", -np.ones(96), "96 negative or infinite values, the first in column 0"),
+        ("lh_ncsnr.npy", np.where(np.arange(96) == 7, np.inf, 1.0), "1 negative or infinite values, the first in co"),
+        ("lh_ncsnr.npy", np.full(96, np.nan), "NaN for all 96 columns"),
+        ("lh_ncsnr.npy", b"junk", "not a whole NumPy file"),
+        ("lh.ncsnr.mgh", np.ones((40_962, 1, 1)), "40,962 values. Expected: 10,242, one per vertex of fsaverage5"),
+        ("lh.ncsnr.mgh", np.ones((10_242, 1, 2)), "10,242 x 1 x 2 x 1"),
+        ("lh.ncsnr.mgh", np.full((10_242, 1, 1), -1.0), "96 negative or infinite values"),
+        ("lh.ncsnr.mgh", b"", "not an MGH file"),
+        ("lh.ncsnr.mgh", bytes(5000), "not an MGH file"),
+    ],
+)
+def test_wrong_signal_to_noise(check, tiny_copy, name, values, words):
+    _put_snr(tiny_copy, values, name)
+    report = check()
+    problem = _only(report)
+    assert words in problem.message
+    assert (problem.subject, Path(problem.file).name) == ("subj02", name)
+    assert not report.table[2]["noise_ceiling"]
+    with pytest.raises(BrainvizError, match=name):
+        open_dataset(tiny_copy).noise_ceiling("subj02", "lh")
+
+
+def test_doubtful_signal_to_noise(check, tiny_copy):
+    _put_snr(tiny_copy, np.where(np.arange(96) < 3, np.nan, 1.0))
+    report = check()
+    assert "3 of 96 vertices have NaN" in _only(report, "warning").message
+    assert report.table[2]["noise_ceiling"]
+    np.save(tiny_copy / "subj02/noise_ceiling/lh_ncsnr.npy", np.linspace(0, 85, 96))
+    assert "up to 85" in _only(check(), "warning").message
+
+
+def test_signal_to_noise_on_a_mesh_without_positions(check, tiny_copy):
+    _put_snr(tiny_copy, np.ones((10_242, 1, 1)), "lh.ncsnr.mgh")
+    (tiny_copy / "dataset.toml").write_text('mesh = "none"\nrepeats = 3\n')
+    message = _only(check()).message
+    assert "lh_ncsnr.npy" in message
+    assert "where the columns sit" in message
+
+
+def test_every_file_is_looked_at_and_the_first_counts(check, tiny_copy):
+    _put_snr(tiny_copy, np.ones(5))
+    np.save(tiny_copy / "subj02/noise_ceiling/lh_noise_ceiling.npy", np.full(96, 0.5))
+    report = check()
+    assert Path(_only(report).file).name == "lh_ncsnr.npy"
+    assert report.table[2]["noise_ceiling"]
+
+
+def test_repeats_of_a_subject_that_is_not_there(check, tiny_copy):
+    (tiny_copy / "dataset.toml").write_text('mesh = "fsaverage5"\n[repeats]\nsubj09 = 3\n')
+    problem = _only(check(), "warning")
+    assert (problem.subject, problem.file) == ("subj09", "dataset.toml")
 
 
 def test_mesh_that_does_not_fit(check, tiny_copy):

@@ -1,4 +1,7 @@
-"""PCA against scikit-learn's full solver, on both sides of n = p, and without a look at held-out rows."""
+"""PCA against scikit-learn's full solver, on both sides of n = p, and without a look at held-out rows.
+
+The search in a Krylov space, which finds few components of many, is compared with matrices of known eigenvectors too.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from brainviz.encoding import pca
-from brainviz.encoding.pca import fit_pca
+from brainviz.encoding.pca import fit_pca, leading_eigenvectors
 from brainviz.errors import DatasetError, SpecError
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -106,3 +109,138 @@ def test_refuses_what_it_cannot_be_fitted_on(X: NDArray[np.floating], rows: NDAr
 def test_refuses_no_components() -> None:
     with pytest.raises(SpecError):
         fit_pca(features(10, 4), np.arange(8), 0)
+
+
+# --- few components of many: the search in a Krylov space ------------------------------------------------------------
+
+#: Ten roundings of float32, what `fit_pca` asks for.
+FLOAT32 = 10 * float(np.finfo(np.float32).eps)
+
+#: Name -> all 700 eigenvalues of a matrix, descending; the largest 40 are asked for.
+SPECTRA = {
+    "falls like 1/k": 1 / np.arange(1, 701),
+    "falls like 1/sqrt(k)": 1 / np.sqrt(np.arange(1, 701)),
+    "falls fast": 1 / np.arange(1, 701) ** 3.0,
+    "noise from 100 on": np.concatenate([1 / np.arange(1, 101), np.linspace(9e-3, 1e-3, 600)]),
+    "30 times the same": np.concatenate([[2.0], np.ones(30), 0.9 ** np.arange(1, 670)]),
+    "pairs": np.repeat(1 / np.arange(1, 351), 2),
+    "rank 25": np.concatenate([1 / np.arange(1, 26), np.zeros(675)]),
+    "flat": np.linspace(1, 0.9, 700),
+}
+
+
+@pytest.fixture
+def decomposed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of the matrices that were decomposed in full."""
+    sizes: list[int] = []
+    eigh = torch.linalg.eigh
+
+    def spy(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        sizes.append(len(matrix))
+        values, vectors = eigh(matrix)
+        return values, vectors
+
+    monkeypatch.setattr(torch.linalg, "eigh", spy)
+    return sizes
+
+
+def planted(eigenvalues: NDArray[np.float64]) -> tuple[torch.Tensor, NDArray[np.float64]]:
+    """Return a matrix with these eigenvalues, its upper triangle overwritten, and its eigenvectors."""
+    m = len(eigenvalues)
+    vectors = np.linalg.qr(np.random.default_rng(m).standard_normal((m, m))).Q
+    matrix = vectors * eigenvalues @ vectors.T
+    matrix[np.triu_indices(m, 1)] = 7.0
+    return torch.from_numpy(matrix), vectors
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("spectrum", SPECTRA)
+def test_few_eigenvectors_are_the_planted_ones(
+    spectrum: str, device: str, decomposed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pca, "KRYLOV_BLOCK", 8)  # many small steps, as in a large matrix
+    eigenvalues = SPECTRA[spectrum]
+    matrix, expected = planted(eigenvalues)
+    symmetric = np.tril(matrix.numpy()) + np.tril(matrix.numpy(), -1).T
+    values, vectors = (found.cpu().numpy() for found in leading_eigenvectors(matrix.to(device), 40, FLOAT32))
+    k = min(40, int((eigenvalues > 0).sum()))
+    np.testing.assert_allclose(values, eigenvalues[:k], rtol=1e-9)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(k), atol=1e-9)
+    residuals = np.linalg.norm(symmetric @ vectors - vectors * values, axis=0)
+    assert (residuals <= FLOAT32 * values).all()
+    # Single vectors of equal eigenvalues are anybody's choice; the spaces of unequal ones are not. An angle is at most
+    # the residual divided by the distance to the eigenvalues left out (Davis & Kahan 1970).
+    projected = np.linalg.norm(expected[:, :k].T @ vectors, axis=0)
+    gap = values - (eigenvalues[k] if k < len(eigenvalues) else 0.0)
+    sine = np.sqrt(np.clip(1 - projected**2, 0, None))
+    assert (sine <= residuals / gap + 1e-6).all()
+    assert (700 in decomposed) == (spectrum == "flat")
+
+
+def test_a_search_gives_the_same_every_time() -> None:
+    matrix, _ = planted(SPECTRA["falls like 1/k"])
+    torch.manual_seed(1)
+    first = leading_eigenvectors(matrix.clone(), 20, FLOAT32)
+    torch.manual_seed(2)
+    second = leading_eigenvectors(matrix, 20, FLOAT32)
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+
+
+def test_what_the_check_refuses_is_decomposed_in_full(decomposed: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix, _ = planted(SPECTRA["falls like 1/k"])
+    monkeypatch.setattr(pca, "_verified", lambda *_: False)
+    values, _ = leading_eigenvectors(matrix, 20, FLOAT32)
+    assert decomposed[-1] == 700
+    np.testing.assert_allclose(values, SPECTRA["falls like 1/k"][:20], rtol=1e-9)
+
+
+@pytest.mark.parametrize("found", ["no eigenvector", "one is missed", "one is there twice"])
+def test_the_check_sees_what_is_wrong(found: str) -> None:
+    eigenvalues = SPECTRA["falls like 1/k"]
+    matrix, expected = planted(eigenvalues)
+    pca._complete(matrix)
+    ascending = np.arange(20)[::-1].copy()
+    if found == "one is missed":
+        ascending = np.delete(np.arange(21), 7)[::-1].copy()
+    if found == "one is there twice":
+        ascending[-7] = ascending[-8]
+    values, vectors = torch.from_numpy(eigenvalues[ascending]), torch.from_numpy(expected[:, ascending])
+    if found == "no eigenvector":
+        vectors[:, 3] = torch.from_numpy(0.9999 * expected[:, 16] + np.sqrt(1 - 0.9999**2) * expected[:, 600])
+    right = torch.from_numpy(eigenvalues[:20][::-1].copy()), torch.from_numpy(expected[:, :20][:, ::-1].copy())
+    assert pca._verified(matrix, *right, FLOAT32, torch.Generator().manual_seed(3))
+    assert not pca._verified(matrix, values, vectors, FLOAT32, torch.Generator().manual_seed(3))
+
+
+def low_rank_features(n: int, p: int, k: int) -> NDArray[np.float32]:
+    """Features as of a layer: variances that fall like 1/k, in more directions than components, and some noise."""
+    rng = np.random.default_rng(p)
+    signal = rng.standard_normal((n, 4 * k)) / np.sqrt(np.arange(1, 4 * k + 1)) @ rng.standard_normal((4 * k, p))
+    return (signal + 0.02 * rng.standard_normal((n, p)) + 3).astype(np.float32)
+
+
+@pytest.mark.parametrize("p", [1500, 500])
+def test_few_components_of_many_are_sklearns(p: int, decomposed: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pca, "KRYLOV_BLOCK", 16)
+    X = low_rank_features(700, p, 40)
+    train = np.random.default_rng(0).permutation(700)[:600]
+    reference, expected = sklearn_scores(X, train, 40)
+    fit = fit_pca(X, train, 40)
+    assert fit.scores.shape == (700, 40)
+    assert max(decomposed) < min(p, 600)
+    np.testing.assert_allclose(fit.explained_variance, reference.explained_variance_, rtol=1e-5)
+    np.testing.assert_allclose(fit.explained_variance_ratio, reference.explained_variance_ratio_, rtol=1e-5)
+    np.testing.assert_allclose(fit.scores, expected, atol=1e-3 * np.abs(expected).max())
+    # Close neighbours may turn into each other, which changes no distance between two pictures.
+    mine, theirs = (scores @ scores[:50].T for scores in (fit.scores.astype(np.float64), expected))
+    np.testing.assert_allclose(mine, theirs, atol=1e-4 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("p", [1500, 500])
+def test_float64_features_are_decomposed_in_full(p: int, decomposed: list[int]) -> None:
+    X = low_rank_features(700, p, 40).astype(np.float64)
+    train = np.arange(600)
+    _, expected = sklearn_scores(X, train, 40)
+    np.testing.assert_allclose(fit_pca(X, train, 40).scores, expected, atol=1e-8 * np.abs(expected).max())
+    assert decomposed == [min(p, 600)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold
 
 from brainviz.encoding.metrics import pearson_r
-from brainviz.encoding.ridge import assign_folds, cross_validate_ridge, fit_ridge, predict, refit_ridge
+from brainviz.encoding.ridge import FILTER_TOLERANCE, assign_folds, fit_ridge, predict, prepare_ridge
 from brainviz.errors import DatasetError, SpecError
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -77,23 +78,144 @@ def test_the_chosen_penalties_are_scikit_learns() -> None:
 def test_many_penalties_cost_no_accuracy() -> None:
     """They share a dozen filters (a low-rank Cauchy matrix); every score is still the slow one."""
     X, Y = planted(60, 25, 3)
-    alphas = np.geomspace(1e-4, 1e8, 70)
+    alphas = np.geomspace(1e-4, 1e8, 40)
     fit = fit_ridge(X, Y, alphas)
     np.testing.assert_allclose(fit.grid_r, slow_scores(X, Y, alphas, assign_folds(60, 5)), atol=1e-8)
 
 
+@pytest.mark.parametrize("lowest", [-1, 3])
+def test_hundreds_of_penalties_need_no_more_filters_than_theory_says(lowest: int) -> None:
+    """Cauchy matrices in Beckermann & Townsend (2019): sigma_(k+1) <= 4 exp(-pi^2 k / log(16 gamma)) sigma_1."""
+    X, _ = planted(200, 80, 1)
+    design = prepare_ridge(X, np.logspace(lowest, 7, 300))
+    least, most = design.alphas[[0, -1]]
+    for number, fold in enumerate(design.folds):
+        low, high = np.linalg.eigvalsh(np.cov(X[design.fold_of_row != number].T) * 159)[[0, -1]]
+        gamma = (low + most) * (high + least) / ((low + least) * (high + most))
+        enough = 1 + np.log(16 * gamma) * np.log(4 / FILTER_TOLERANCE[torch.float32]) / np.pi**2
+        assert len(fold.cast(torch.float32).filters) <= enough < 35
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_targets_on_a_single_axis_are_scored_as_exactly_as_float32_can(noise: float) -> None:
+    """The filters are chosen for targets that use all axes; those that only the smallest axis predicts are no worse."""
+    rng = np.random.default_rng(8)
+    axes = rng.standard_normal((300, 60))
+    X = (axes * 100 / np.arange(1, 61)).astype(np.float32)
+    Y = (axes + noise * rng.standard_normal((300, 60))).astype(np.float32)
+    exact = fit_ridge(X.astype(np.float64), Y.astype(np.float64), ALPHAS)
+    np.testing.assert_allclose(fit_ridge(X, Y, ALPHAS).grid_r, exact.grid_r, atol=5e-6)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_blocks_memory_maps_and_the_selection_alone_change_nothing(tmp_path: Path, dtype: type) -> None:
+def test_blocks_and_doing_it_in_steps_change_nothing(dtype: type) -> None:
     X, Y = planted(40, 8, 11, dtype)
-    np.save(tmp_path / "y.npy", Y)
-    whole = fit_ridge(X, Y, ALPHAS)
-    blocked = fit_ridge(X, np.load(tmp_path / "y.npy", mmap_mode="r"), ALPHAS, block=3)
-    alone = cross_validate_ridge(X, Y, ALPHAS)
-    coef, _ = refit_ridge(X, Y, whole.alpha)
+    whole, blocked = fit_ridge(X, Y, ALPHAS), fit_ridge(X, Y, ALPHAS, block=3)
     np.testing.assert_allclose(blocked.grid_r, whole.grid_r, atol=1e-5)
     np.testing.assert_allclose(blocked.coef, whole.coef, atol=1e-5)
-    np.testing.assert_array_equal(alone.grid_r, whole.grid_r)
-    np.testing.assert_array_equal(coef, whole.coef)
+    design = prepare_ridge(X, ALPHAS)
+    np.testing.assert_array_equal(design.select(Y).grid_r, whole.grid_r)
+    coef, intercept = design.refit(Y, whole.alpha)
+    assert (coef.dtype, intercept.dtype) == (dtype, dtype)
+    np.testing.assert_allclose(coef, whole.coef, atol=1e-5)
+    np.testing.assert_allclose(intercept, whole.intercept, rtol=1e-5)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-10), (np.float32, 1e-4)])
+@pytest.mark.parametrize(("n", "p"), [(60, 10), (40, 90)])
+def test_predictions_are_those_of_the_coefficients_and_of_scikit_learn(
+    n: int, p: int, dtype: type, tolerance: float, device: str
+) -> None:
+    X, Y = planted(n + 15, p, 7, dtype)
+    design = prepare_ridge(X[:n], ALPHAS, device=device)
+    alpha = np.geomspace(0.1, 1e5, 7)
+    coef, intercept = design.refit(Y[:n], alpha)
+    predicted = np.full((15, 7), np.nan, dtype)
+    for columns, deviations, means in design.predict(X[n:], Y[:n], alpha, block=3):
+        assert deviations.dtype == dtype
+        predicted[:, columns] = deviations + means
+    np.testing.assert_allclose(predicted, X[n:] @ coef + intercept, atol=10 * tolerance)
+    reference = Ridge(alpha, solver="svd").fit(X[:n].astype(np.float64), Y[:n].astype(np.float64))
+    np.testing.assert_allclose(predicted, reference.predict(X[n:].astype(np.float64)), atol=10 * tolerance)
+
+
+def test_the_refit_solves_the_normal_equations() -> None:
+    X, Y = planted(60, 12, 5)
+    alpha = np.geomspace(0.1, 1e5, 5)
+    coef, intercept = prepare_ridge(X, [1.0]).refit(Y, alpha)
+    x = X - X.mean(axis=0)
+    left = x.T @ x @ coef + alpha * coef
+    np.testing.assert_allclose(left, x.T @ Y, atol=1e-9 * np.abs(left).max())
+    np.testing.assert_allclose((Y - X @ coef - intercept).mean(axis=0), 0, atol=1e-11)
+
+
+def test_predictions_of_left_out_rows_have_a_closed_form() -> None:
+    """Left out alone, row i is off by e_i / (1 - h_ii), with the errors e and the hat matrix h of the fit to all."""
+    n = 12
+    X, Y = planted(n, 4, 3)
+    x = X - X.mean(axis=0)
+    hat = x @ np.linalg.solve(x.T @ x + 2.5 * np.eye(4), x.T) + 1 / n
+    expected = (Y - hat @ Y) / (1 - np.diag(hat))[:, None]
+    for row in range(n):
+        others = np.delete(np.arange(n), row)
+        ((_, deviations, means),) = prepare_ridge(X[others], [1.0], 2).predict(X[[row]], Y, 2.5, rows=others)
+        np.testing.assert_allclose(Y[row] - means - deviations[0], expected[row], rtol=1e-8)
+
+
+def test_a_huge_penalty_leaves_r_as_it_is() -> None:
+    X, Y = planted(60, 5, 4, np.float32)
+    ((_, deviations, _),) = prepare_ridge(X[:40], [1.0]).predict(X[40:], 100 + Y[:40], 1e12)
+    x, y = X[:40] - X[:40].mean(axis=0), Y[:40] - Y[:40].mean(axis=0)
+    limit = (X[40:] - X[:40].mean(axis=0)).astype(np.float64) @ (x.T @ y)  # what ridge tends to, but for its scale
+    np.testing.assert_allclose(pearson_r(deviations, Y[40:]), pearson_r(limit, Y[40:]), atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
+def test_rows_of_a_larger_memory_map_are_those_of_a_slice(tmp_path: Path, dtype: type) -> None:
+    X, Y = planted(40, 8, 6, np.float32)
+    Y = (Y * 100).astype(dtype)
+    rows = np.random.default_rng(7).permutation(90)[:40]
+    larger = np.full((90, 6), np.nan if Y.dtype.kind == "f" else -1).astype(dtype)  # NaN in rows that are not asked for
+    larger[rows] = Y
+    np.save(tmp_path / "y.npy", larger)
+    mapped = np.load(tmp_path / "y.npy", mmap_mode="r")
+    design = prepare_ridge(X, ALPHAS)
+    expected = design.select(Y)
+    np.testing.assert_array_equal(design.select(mapped, rows=rows).grid_r, expected.grid_r)
+    np.testing.assert_array_equal(design.refit(mapped, 10.0, rows=rows)[0], design.refit(Y, 10.0)[0])
+    for (_, one, _), (_, other, _) in zip(
+        design.predict(X[:5], mapped, expected.alpha, rows=rows),
+        design.predict(X[:5], Y, expected.alpha),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_only_the_wanted_rows_and_columns_are_copied(order: str) -> None:
+    X, Y = planted(40, 8, 3000, np.float32)
+    larger = np.asarray(np.tile(Y, (50, 1)), order=order)  # type: ignore[call-overload]
+    design = prepare_ridge(X, [1.0])
+    tracemalloc.start()
+    coef, _ = design.refit(larger, 1.0, rows=np.arange(40), block=100)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < coef.nbytes + Y.nbytes / 2 < larger.nbytes / 50
+
+
+def test_a_design_serves_several_sets_of_targets() -> None:
+    X, Y = planted(60, 25, 9)
+    design = prepare_ridge(X, ALPHAS)
+    parts, whole = [design.select(Y[:, :4]), design.select(Y[:, 4:])], design.select(Y)
+    np.testing.assert_allclose(np.hstack([part.grid_r for part in parts]), whole.grid_r, atol=1e-12)
+    np.testing.assert_array_equal(np.hstack([part.alpha for part in parts]), whole.alpha)
+
+
+def test_no_targets_give_no_results() -> None:
+    X, Y = planted(40, 8, 2)
+    fit = fit_ridge(X, Y[:, :0], ALPHAS, extend=True)
+    assert (fit.alpha.shape, fit.coef.shape, fit.grid_r.shape) == ((0,), (8, 0), (len(ALPHAS), 0))
 
 
 def test_the_same_call_gives_the_same_bits() -> None:
@@ -110,7 +232,7 @@ def test_orthonormal_features_have_a_closed_form() -> None:
     X = np.linalg.qr(X - X.mean(axis=0))[0]
     Y = rng.standard_normal((30, 4)) + 2
     alpha = np.array([0.1, 1.0, 10.0, 100.0])
-    coef, intercept = refit_ridge(X, Y, alpha)
+    coef, intercept = prepare_ridge(X, ALPHAS).refit(Y, alpha)
     np.testing.assert_allclose(coef, X.T @ Y / (1 + alpha), atol=1e-12)
     np.testing.assert_allclose(intercept, Y.mean(axis=0), atol=1e-12)  # the columns of X have mean 0
 
@@ -258,11 +380,40 @@ def test_what_cannot_be_fitted_is_refused(arguments: dict[str, object], kind: ty
         fit_ridge(**call)  # type: ignore[arg-type]
 
 
-def test_predict_refuses_other_features() -> None:
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (np.arange(19), "rows"),
+        (np.arange(20) - 1, "rows"),
+        (np.arange(20) + 1, "between 0 and 19"),
+        (np.arange(20.0), "float64"),
+        (np.ones(20, dtype=bool), "bool"),
+    ],
+)
+def test_rows_that_do_not_go_with_the_features_are_refused(rows: NDArray[np.int64], words: str) -> None:
+    with pytest.raises(DatasetError, match=words):
+        prepare_ridge(X0, ALPHAS).select(Y0, rows=rows)
+
+
+def test_responses_that_are_not_finite_are_named_by_their_column() -> None:
+    Y = np.tile(Y0, 4)
+    Y[5, 4], Y[7, 5] = np.nan, -np.inf
+    design = prepare_ridge(X0, ALPHAS)
+    with pytest.raises(DatasetError, match="column 4 and 1 of those after it"):
+        design.select(Y, block=3)
+    with pytest.raises(DatasetError, match="column 4"):
+        list(design.predict(X0, Y, 1.0, block=3))
+
+
+@pytest.mark.parametrize("X", [X0[:, :2], X0[0], np.where(X0[3, 1] == X0, np.nan, X0)])
+def test_features_that_do_not_belong_to_the_model_are_refused(X: Array) -> None:
     with pytest.raises(DatasetError):
-        predict(fit_ridge(X0, Y0, ALPHAS), X0[:, :2])
+        predict(fit_ridge(X0, Y0, ALPHAS), X)
+    with pytest.raises(DatasetError):
+        list(prepare_ridge(X0, ALPHAS).predict(X, Y0, 1.0))
 
 
-def test_refit_refuses_another_number_of_penalties() -> None:
+@pytest.mark.parametrize("alpha", [[1.0, 2.0, 3.0], 0.0, [1.0, np.nan]])
+def test_penalties_that_cannot_be_fitted_with_are_refused(alpha: float | list[float]) -> None:
     with pytest.raises(SpecError):
-        refit_ridge(X0, Y0, [1.0, 2.0, 3.0])
+        prepare_ridge(X0, ALPHAS).refit(Y0, alpha)

@@ -31,14 +31,14 @@ def test_correlation_scale_is_shared_and_begins_at_0() -> None:
 
 
 def test_difference_scale_is_centred_and_ignores_nan() -> None:
-    scale = difference_scale([np.array([np.nan, 0.02, -0.12])])
+    scale = difference_scale([np.array([np.nan, 0.02, -0.12])], "Δr")
     assert (scale.low, scale.high, scale.kind) == (-0.15, 0.15, "diverging")
 
 
 @pytest.mark.parametrize("maps", [[], [np.full(3, np.nan)], [np.zeros(4)]])
 def test_scales_of_nothing_are_not_empty(maps: list) -> None:
     assert correlation_scale(maps).high > 0
-    assert difference_scale(maps).high > 0
+    assert difference_scale(maps, "Δr").high > 0
 
 
 def test_two_scenes_each_with_grey_and_paint(provenance: Provenance) -> None:
@@ -72,7 +72,7 @@ def test_missing_hemisphere_is_grey_and_says_so(provenance: Provenance) -> None:
 def test_threshold_hides_what_is_near_0(provenance: Provenance) -> None:
     values = np.full(N_VERTICES, np.nan)
     values[:4] = [0.05, -0.3, 0.2, -0.1]
-    figure = surface_figure({"lh": values}, difference_scale([values]), provenance, threshold=0.15)
+    figure = surface_figure({"lh": values}, difference_scale([values], "Δr"), provenance, threshold=0.15)
     assert set(np.unique(figure.data[1].intensity)) == {np.float32(-0.3), np.float32(0.2)}
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from brainviz.config import REPOSITORY
@@ -16,13 +18,22 @@ from brainviz.runs.requests import make_spec
 from brainviz.runs.specs import Spec
 from brainviz.runs.store import Run
 
-NETWORK = {"network": "alexnet_compact", "weights": "random", "image_size": 32}
+NETWORK = {"network": "alexnet_compact", "weights": "demo", "image_size": 32}
+
+#: By how much more a method's r is than that of untuned, in fake runs.
+ADVANTAGE = {"random": -0.1, "untuned": 0.0, "regression": 0.05, "contrastive": 0.1}
 
 
 @pytest.fixture(autouse=True)
 def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing asked for in a page test is computed."""
     monkeypatch.setattr("brainviz.runs.queue.ensure_worker", lambda store=None: None)
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered() -> None:
+    """Fake runs of two tests may have one id, which the app would take for the same results."""
+    st.cache_data.clear()
 
 
 @pytest.fixture
@@ -46,43 +57,51 @@ def visit() -> Callable[..., AppTest]:
 def spec_of() -> Callable[..., Spec]:
     """Return a function that makes the spec which a page makes for a data set that has been read."""
 
-    def make(kind: str, name: str, method: str, hemi: str = "lh", roi: str = "V1", **values: Any) -> Spec:
+    def make(
+        kind: str, name: str, method: str, hemi: str = "lh", roi: str = "V1", subject: str = "", **values: Any
+    ) -> Spec:
         report = preparation.report(name)
         assert report is not None
         assert report.index is not None
         dataset = open_dataset(name)
-        if kind == "encoding":
-            values["layers"] = ("classifier.6",)
-        subject = dataset.subjects[0]
-        return make_spec(
-            kind, dataset, report.index, subject=subject, hemi=hemi, roi=roi, method=method, **NETWORK, **values
-        )
+        values = NETWORK | values
+        if method == "random":
+            del values["weights"]
+        subject = subject or dataset.subjects[0]
+        return make_spec(kind, dataset, report.index, subject=subject, hemi=hemi, roi=roi, method=method, **values)
 
     return make
 
 
 @pytest.fixture
-def finish_encoding(spec_of: Callable[..., Spec], finish_run: Callable[..., Run]) -> Callable[..., list[Run]]:
-    """Return a function that writes finished encoding runs of the first subject, one per method and hemisphere."""
+def finish_encoding(spec_of: Callable[..., Spec], finish_encoding_run: Callable[..., Run]) -> Callable[..., list[Run]]:
+    """Return a function that writes finished encoding runs, one per subject, hemisphere, ROI and method.
+
+    r rises evenly from 0 to 0.5 over the vertices, of which the first is undefined, plus the method's `ADVANTAGE`; each
+    further layer has 0.02 less on test pictures, and is the best by cross-validation if its number is that of the
+    method among those asked for.
+    """
 
     def finish(
-        name: str, methods: Sequence[str], hemispheres: Sequence[str] = ("lh", "rh"), roi: str = "V1"
+        name: str,
+        methods: Sequence[str],
+        hemispheres: Sequence[str] = ("lh", "rh"),
+        rois: Sequence[str] = ("V1",),
+        subjects: Sequence[str] = (),
+        layers: Sequence[str] = ("classifier.6",),
+        better: float = 0.0,
     ) -> list[Run]:
         dataset, runs = open_dataset(name), []
-        subject = dataset.subjects[0]
-        for hemi in hemispheres:
-            columns = dataset.columns(subject, hemi, roi)
-            positions = dataset.positions(subject, hemi)
-            for number, method in enumerate(methods):
-                r = np.linspace(0, 0.5, len(columns)) + 0.1 * number
-                r[0] = np.nan
-                scalars = {"layer": "classifier.6", "n_train": 34, "n_test": 6, "n_vertices": len(columns)}
-                scalars |= {"nan_vertices": 1, "r_mean": float(np.nanmean(r)), "r_median": float(np.nanmedian(r))}
-                scalars |= {"cv_r_mean": 0.2, "cv_r_median": 0.2}
-                arrays = {"r": r, "columns": columns}
-                if positions is not None:
-                    arrays["positions"] = positions[columns]
-                runs.append(finish_run(spec_of("encoding", name, method, hemi, roi), scalars, **arrays))
+        for place, subject in enumerate(subjects or dataset.subjects[:1]):
+            for hemi, roi, (number, method) in product(hemispheres, rois, enumerate(methods)):
+                r = np.linspace(0, 0.5, len(dataset.columns(subject, hemi, roi))) + ADVANTAGE[method]
+                r = np.stack([r - 0.02 * layer for layer in range(len(layers))])
+                # So that subjects differ in their differences.
+                r += better * place if method == "contrastive" else 0.0
+                r[:, 0] = np.nan
+                cv_r = r + 0.3 * (np.arange(len(layers)) == number)[:, None]
+                spec = spec_of("encoding", name, method, hemi, roi, subject, layers=tuple(layers))
+                runs.append(finish_encoding_run(spec, dataset, r, cv_r))
         return runs
 
     return finish

@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from brainviz.runs.processes import ProcessIdentity
-from brainviz.runs.specs import Spec
+from brainviz.runs.specs import FinetuneSpec, Spec
 from brainviz.runs.store import Run, Store, append_event, change_state
 
 Visit = Callable[..., AppTest]
@@ -55,7 +55,39 @@ def test_settings_in_the_link_make_other_runs(chosen: list[Spec], visit: Visit) 
     at = visit("finetune", dataset="tiny", epochs="2", roi="V2v", hemi="rh")
     at.button(key="start").click().run()
     (run,) = Store().runs()
-    assert (run.spec.label, run.spec.model_dump()["epochs"]) == ("subj01 rh V2v", 2)
+    assert (run.spec.label, run.spec.model_dump()["epochs"]) == ("subj01 rh V2v contrastive", 2)
+
+
+def test_both_methods_each_with_its_settings(tiny: None, visit: Visit, metrics: Metrics) -> None:
+    at = visit("finetune", dataset="tiny", hemi="lh", tuning=["contrastive", "regression"], epochs="2", seed="7")
+    assert metrics(at)["Runs chosen"] == "2"
+    at.button(key="start").click().run()
+    specs = [run.spec for run in Store().runs() if isinstance(run.spec, FinetuneSpec)]
+    assert {spec.method: (spec.epochs, spec.learning_rate, spec.seed) for spec in specs} == {
+        "contrastive": (2, 1e-4, 7),
+        "regression": (75, 2.5e-5, 7),
+    }
+
+
+def test_the_encoding_page_begins_with_what_was_tuned(tiny: None, visit: Visit) -> None:
+    at = visit("finetune", dataset="tiny", tuning="regression", regression_epochs="3")
+    at.switch_page("pages/encoding.py").run()
+    assert not at.exception
+    assert at.button_group(key="methods").value == ["untuned", "regression"]
+    assert at.number_input(key="regression_epochs").value == 3
+
+
+def test_information_of_contrastive_runs(chosen: list[Spec], visit: Visit, finish_run: Callable[..., Run]) -> None:
+    information = {"nats": 1.234, "low": 1.1, "high": 1.3, "limit": 1.79, "beta": 0.5}
+    finish_run(chosen[0], SCALARS | {f"information_{name}": value for name, value in information.items()}, EPOCHS)
+    finish_run(chosen[1], SCALARS, EPOCHS)
+    at = visit("finetune", dataset="tiny")
+    table = at.dataframe[0].value
+    assert table["information_nats"].iloc[0] == 1.234
+    assert table["information_interval"].iloc[0] == "1.10 to 1.30"
+    assert table["information_limit"].iloc[0] == 1.79
+    assert table["information_interval"].isna().iloc[1]
+    assert any("lower bound of the mutual information" in caption.value for caption in at.caption)
 
 
 def test_live_progress_and_cancel(chosen: list[Spec], visit: Visit) -> None:
@@ -82,6 +114,7 @@ def test_done_runs_are_not_started_again(chosen: list[Spec], visit: Visit, finis
     table = at.dataframe[0].value
     assert list(table["run"]) == [run.id[:8] for run in runs]
     assert list(table["retrieval_top1"]) == [0.4, 0.4]
+    assert not any("mutual information" in caption.value for caption in at.caption)
 
 
 def test_failures_say_why(chosen: list[Spec], visit: Visit) -> None:
@@ -134,7 +167,7 @@ def test_what_a_subject_lacks_is_left_out_with_a_word(tiny: None, visit: Visit, 
     assert "FFA-1 of subj02 in the left hemisphere" in at.caption[0].value
 
 
-@pytest.mark.parametrize("key", ["subjects", "hemi", "roi"])
+@pytest.mark.parametrize("key", ["subjects", "hemi", "roi", "tuning"])
 def test_nothing_chosen(tiny: None, visit: Visit, key: str) -> None:
     at = visit("finetune", dataset="tiny", **{key: ""})
     assert "Choose at least one" in at.info[0].value

@@ -7,51 +7,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from sklearn.decomposition import PCA
-from sklearn.linear_model import Ridge
 
 from brainviz.datasets import open_dataset
 from brainviz.datasets.index import build_index
-from brainviz.datasets.splits import Split, split_pictures
+from brainviz.datasets.splits import split_pictures
 from brainviz.errors import DatasetError, RunError, SpecError, WeightsError
 from brainviz.runs import compute as compute_module
-from brainviz.runs.compute import Context, best_layer, compute, finite_mean, finite_median, standardised
-from brainviz.runs.processes import ProcessIdentity
-from brainviz.runs.requests import make_spec, memo_dir
-from brainviz.runs.store import RESULT, Store, change_state, enqueue, locked, write_json, write_manifest
+from brainviz.runs.compute import compute, standardised
+from brainviz.runs.context import Context, Pictures
+from brainviz.runs.requests import memo_dir
+from brainviz.runs.store import Store
 
-SMALL = {"network": "squeezenet1_1", "weights": "random", "image_size": 32}
 LAYERS = ("features.3", "classifier")
 
 
-@pytest.fixture
-def ask(cache):
-    """Return `make_spec`, V1v of subj01 with a small network unless said otherwise."""
-
-    def make(kind, dataset, **values):
-        index = build_index(dataset, memo_dir())
-        return make_spec(kind, dataset, index, **{"subject": "subj01", "hemi": "lh", "roi": "V1v", **SMALL, **values})
-
-    return make
-
-
-def computed(spec, store=None, events=None):
-    """Compute a run and what it builds on, here and now; return it done."""
-    store = store or Store()
-    for needed in spec.dependencies():
-        computed(needed, store, events)
-    run = store.run_of(spec)
-    if store.find(spec) and run.state == "done":
-        return run
-    with locked(run):
-        enqueue(run, spec, "cpu")
-    change_state(run, {"queued"}, "running", process=ProcessIdentity.current())
-    context = Context(store, run.path, "cpu", event=(events if events is not None else []).append)
-    write_json(run.path / RESULT, compute(spec, context))
-    write_manifest(run, {"seconds": 1.0}, ProcessIdentity.current())
-    return run
-
-
-def test_a_fit_is_repeated_bit_for_bit(ask, tiny_dataset, tmp_path, monkeypatch):
+def test_a_fit_is_repeated_bit_for_bit(ask, tiny_dataset, tmp_path, monkeypatch, computed):
     runs, events = [], []
     for number in range(2):
         monkeypatch.setenv("BRAINVIZ_CACHE", str(tmp_path / f"cache{number}"))
@@ -68,7 +38,7 @@ def test_a_fit_is_repeated_bit_for_bit(ask, tiny_dataset, tmp_path, monkeypatch)
     assert state["g_Y.weight"].shape == (24, 30)  # h = int(0.8 * 30)
 
 
-def test_a_fit_tells_its_epochs_and_its_scalars(ask, tiny_dataset):
+def test_a_fit_tells_its_epochs_and_its_scalars(ask, tiny_dataset, computed):
     events = []
     result = computed(ask("finetune", tiny_dataset, epochs=2), events=events).result()
     assert {"epochs", "loss", "retrieval_top1", "seconds", "images_per_second"} <= set(result)
@@ -84,7 +54,7 @@ def test_a_fit_tells_its_epochs_and_its_scalars(ask, tiny_dataset):
     assert epochs[-1]["retrieval_top1"] == result["retrieval_top1"]
 
 
-def test_scores_are_those_of_a_pca_of_the_training_pictures(ask, tiny_dataset):
+def test_scores_are_those_of_a_pca_of_the_training_pictures(ask, tiny_dataset, computed):
     from brainviz.encoding.features import layer_features
     from brainviz.models.backbones import IMAGENET_MEAN, IMAGENET_STD, load_backbone
 
@@ -102,7 +72,63 @@ def test_scores_are_those_of_a_pca_of_the_training_pictures(ask, tiny_dataset):
     assert not (run.path / "scratch").exists()
 
 
-def test_layers_that_do_not_fit_together_pass_one_by_one(ask, tiny_dataset, monkeypatch, tmp_path):
+def test_layers_that_another_run_has_are_taken_over(ask, tiny_dataset, computed, monkeypatch):
+    first = computed(ask("features", tiny_dataset, layers=LAYERS, n_components=5))
+    forward = []
+    original = compute_module.passes
+    monkeypatch.setattr(compute_module, "passes", lambda *args: forward.append(args[1]) or original(*args))
+    again = computed(ask("features", tiny_dataset, layers="classifier", n_components=5))
+    assert (again.result()["layers_taken_over"], forward) == (1, [])
+    assert again.result()["n_components"] == {"classifier": 5}
+    np.testing.assert_array_equal(again.array("scores_classifier"), first.array("scores_classifier"))
+    more = computed(ask("features", tiny_dataset, layers=("classifier", "features.4"), n_components=5))
+    assert (more.result()["layers_taken_over"], forward) == (1, [("features.4",)])
+    for values in ({"n_components": 6}, {"n_components": 5, "split_seed": 1}, {"n_components": 5, "seed": 1}):
+        assert computed(ask("features", tiny_dataset, layers="classifier", **values)).result()["layers_taken_over"] == 0
+
+
+def test_a_damaged_layer_is_not_taken_over(ask, tiny_dataset, computed):
+    first = computed(ask("features", tiny_dataset, layers=LAYERS, n_components=5))
+    (first.path / "scores_classifier.npy").write_bytes(b"")
+    again = computed(ask("features", tiny_dataset, layers="classifier", n_components=5))
+    assert again.result()["layers_taken_over"] == 0
+    assert again.array("scores_classifier").shape == (40, 5)
+
+
+def test_a_regression_is_a_way_to_tune(ask, tiny_dataset, computed):
+    events = []
+    values = {"method": "regression", "epochs": 3, "learning_rate": 1e-3, "batch_size": 16}
+    run = computed(ask("finetune", tiny_dataset, **values), events=events)
+    state, result = load_file(run.file("weights.safetensors")), run.result()
+    assert {name.split(".")[0] for name in state} == {"backbone", "head"}
+    assert state["head.weight"].shape == (30, 1000)
+    losses = [event["loss"] for event in events if event["event"] == "epoch"]
+    assert losses[-1] < losses[0]
+    assert {"epochs", "loss", "retrieval_top1", "r_mean", "seconds", "images_per_second"} <= set(result)
+    assert "information_nats" not in result
+
+
+def test_the_information_bound_is_that_of_the_test_pictures(ask, tiny_dataset, computed):
+    from brainviz.models.backbones import load_backbone
+    from brainviz.models.contrastive import ContrastiveNetwork
+    from brainviz.training.fit import embeddings
+
+    run = computed(ask("finetune", tiny_dataset, epochs=2, learning_rate=1e-3))
+    result, split = run.result(), split_pictures(build_index(tiny_dataset, memo_dir()))["subj01"]
+    network = ContrastiveNetwork(load_backbone("squeezenet1_1", "random", ""), 1000, 30, 24, 6)
+    network.load_state_dict(load_file(run.file("weights.safetensors")))
+    images = np.stack([np.asarray(image) for image in tiny_dataset.images("subj01")])
+    pair = embeddings(network, images, tiny_dataset.responses("subj01", "lh", "V1v"), split.test)
+    brain, image = (z.double() / z.double().norm(dim=1, keepdim=True) for z in pair)
+    c = (image @ brain.T / (0.3 * result["information_beta"])).exp()  # images in rows, responses in columns
+    bound = np.mean([float(torch.log(c[i, i] / c[i].mean())) for i in range(len(c))])
+    assert result["information_nats"] == pytest.approx(bound, abs=1e-4)
+    assert result["information_limit"] == pytest.approx(np.log(len(split.test)))
+    assert result["information_low"] <= result["information_nats"] <= result["information_high"]
+    assert result["information_nats"] <= result["information_limit"]
+
+
+def test_layers_that_do_not_fit_together_pass_one_by_one(ask, tiny_dataset, monkeypatch, tmp_path, computed):
     spec = ask("features", tiny_dataset, layers=LAYERS, n_components=5)
     together = computed(spec)
     monkeypatch.setattr(compute_module, "PASS_BYTES", 1)
@@ -114,58 +140,11 @@ def test_layers_that_do_not_fit_together_pass_one_by_one(ask, tiny_dataset, monk
         np.testing.assert_array_equal(together.array(f"scores_{layer}"), apart.array(f"scores_{layer}"))
 
 
-def test_an_encoding_agrees_with_ridge_restated(ask, tiny_dataset):
-    spec = ask("encoding", tiny_dataset, layers=LAYERS)
-    run = computed(spec)
-    result, r = run.result(), run.array("r")
-    split = split_pictures(build_index(tiny_dataset, memo_dir()))["subj01"]
-    scores = Store().run_of(spec.features).array(f"scores_{result['layer']}").astype(np.float64)
-    responses = tiny_dataset.responses("subj01", "lh", "V1v").astype(np.float64)
-    for vertex in range(0, 30, 7):
-        model = Ridge(alpha=run.array("alpha")[vertex]).fit(scores[split.train], responses[split.train, vertex])
-        expected = np.corrcoef(model.predict(scores[split.test]), responses[split.test, vertex])[0, 1]
-        assert r[vertex] == pytest.approx(expected, abs=1e-3)
-    assert (result["n_train"], result["n_test"], result["n_vertices"]) == (len(split.train), len(split.test), 30)
-    assert result["r_mean"] == pytest.approx(r.mean())
-    assert result["r_median"] == pytest.approx(np.median(r))
-    cv_r = run.array("cv_r")
-    assert cv_r.shape == (2, 30)
-    assert result["layer"] == LAYERS[int(cv_r.mean(axis=1).argmax())]
-    assert result["cv_r_mean"] == pytest.approx(cv_r.mean(axis=1).max())
-    np.testing.assert_array_equal(run.array("columns"), tiny_dataset.columns("subj01", "lh", "V1v"))
-    np.testing.assert_array_equal(run.array("positions"), tiny_dataset.positions("subj01", "lh")[run.array("columns")])
-
-
-def test_wrong_pictures_predict_nothing(ask, tiny_dataset):
-    right = computed(ask("encoding", tiny_dataset, layers="features.3", roi="all")).result()
-    wrong = computed(ask("encoding", tiny_dataset, layers="features.3", roi="all", shuffle_images=True)).result()
-    assert right["cv_r_mean"] > 0.3
-    assert wrong["cv_r_mean"] < 0.15
-    assert abs(wrong["r_mean"]) < 0.35  # six test pictures
-
-
-def test_a_tuned_network_is_used_where_one_was_asked_for(ask, tiny_dataset):
-    values = {"layers": "features.3", "method": "contrastive", "epochs": 1, "learning_rate": 1e-2}
-    tuned = computed(ask("encoding", tiny_dataset, **values))
-    untuned = computed(ask("encoding", tiny_dataset, layers="features.3"))
-    assert tuned.spec.method == "contrastive"
-    assert not np.array_equal(tuned.array("r"), untuned.array("r"))
-
-
-def test_shuffling_stays_inside_each_part(ask, tiny_dataset):
-    spec = ask("encoding", tiny_dataset, layers="features.3", shuffle_images=True)
-    split = Split(np.arange(0, 30), np.arange(30, 40))
-    order = compute_module._pairing(split, 40, spec)
-    for rows in (split.train, split.test):
-        np.testing.assert_array_equal(np.sort(order[rows]), rows)
-    assert (order != np.arange(40)).mean() > 0.8
-
-
 def test_equal_pictures_are_in_one_group():
     class Index:
         subjects = {"s": type("Known", (), {"image_digests": ("a", "b", "a", "c", "b")})}  # noqa: RUF012
 
-    pictures = compute_module.Pictures(None, Index, "s", None)
+    pictures = Pictures(None, Index, "s", None)
     groups = pictures.groups(np.array([0, 1, 2, 4]))
     assert groups[0] == groups[2]
     assert groups[1] == groups[3]
@@ -173,7 +152,7 @@ def test_equal_pictures_are_in_one_group():
 
 
 @pytest.mark.parametrize("kind", ["finetune", "encoding"])
-def test_responses_that_are_no_numbers_are_named(ask, tiny_copy, kind):
+def test_responses_that_are_no_numbers_are_named(ask, tiny_copy, kind, computed):
     file = tiny_copy / "subj01/training_split/training_fmri/lh_training_fmri.npy"
     responses = np.load(file)
     column = open_dataset(tiny_copy).columns("subj01", "lh", "V1v")[3]
@@ -184,13 +163,13 @@ def test_responses_that_are_no_numbers_are_named(ask, tiny_copy, kind):
         computed(ask(kind, open_dataset(tiny_copy), **layers))
 
 
-def test_a_weights_file_that_changed_is_not_used(ask, tiny_dataset, tmp_path):
+def test_a_weights_file_that_changed_is_not_used(ask, tiny_dataset, tmp_path, computed):
     from torchvision.models import squeezenet1_1
 
     file = tmp_path / "mine.pth"
     torch.save(squeezenet1_1().state_dict(), file)
     values = {"layers": "classifier", "weights": str(file), "allow_files": True}
-    spec, other = (ask("features", tiny_dataset, **values, seed=seed) for seed in (0, 1))
+    spec, other = (ask("features", tiny_dataset, **values, n_components=n) for n in (6, 7))
     assert computed(spec).result()["n_images"] == 40
     torch.save(squeezenet1_1().state_dict(), file)
     with pytest.raises(WeightsError, match="not the one"):
@@ -237,18 +216,3 @@ def test_standardising_uses_the_fitted_rows_only():
     np.testing.assert_array_equal(result[:, 2], 0)
     expected = (responses - responses[:10].mean(axis=0))[:, others] / responses[:10, others].std(axis=0)
     np.testing.assert_allclose(result[:, others], expected, rtol=1e-4)
-
-
-def test_the_best_layer_is_found_among_undefined_vertices():
-    nan = np.nan
-    assert best_layer(np.array([[0.1, 0.2], [nan, 0.3], [0.2, 0.2]])) == 1
-    assert best_layer(np.array([[0.2, nan], [0.2, nan]])) == 0
-    with pytest.raises(DatasetError, match="No vertex"):
-        best_layer(np.full((2, 2), nan))
-
-
-def test_means_leave_out_what_is_undefined():
-    values = np.array([np.nan, 1.0, 2.0, 6.0])
-    assert (finite_mean(values), finite_median(values)) == (3.0, 2.0)
-    assert finite_mean(np.array([np.nan])) is None
-    assert finite_median(np.array([np.nan])) is None

@@ -15,6 +15,9 @@ from brainviz.runs.specs import SPEC_CLASSES, FeaturesSpec, FinetuneSpec
 #: A network whose names and sizes are known without torch.
 SMALL = {"network": "squeezenet1_1", "weights": "random", "image_size": 32}
 
+#: One with weights that come with brainviz.
+COMPACT = {"network": "alexnet_compact", "weights": "demo"}
+
 
 @pytest.fixture
 def ask(tiny_dataset, cache):
@@ -33,22 +36,25 @@ def test_the_table_names_every_setting_once(kind):
     names = [field.name for field in field_table(kind)]
     assert len(set(names)) == len(names)
     nested = {name for cls in requests.LAYERS_OF_KIND[kind] for name in cls.model_fields}
-    assert set(names) == (nested - requests.NOT_SETTINGS) | {"method"}
+    made_here = {"encoding": {"tuning_hemi", "tuning_roi"}, "comparison": {"tuning_hemi", "tuning_roi", "baseline"}}
+    assert set(names) == (nested - requests.NOT_SETTINGS) | {"method"} | made_here.get(kind, set())
     assert all(field.label and field.description for field in field_table(kind))
 
 
 def test_the_table_says_types_limits_and_choices():
     fields = {field.name: field for field in field_table("encoding")}
-    assert (fields["epochs"].type, fields["epochs"].minimum, fields["epochs"].tuned_only) == ("int", 1, True)
+    assert (fields["epochs"].type, fields["epochs"].minimum, fields["epochs"].tuning) == ("int", 1, True)
+    assert fields["epochs"].methods == ("contrastive", "regression")
+    assert fields["temperature"].methods == ("contrastive",)
     assert (fields["test_share"].minimum, fields["test_share"].open_minimum, fields["test_share"].maximum) == (
         0,
         True,
         1,
     )
     assert fields["loss"].choices == ("paper", "poster", "symmetric")
-    assert fields["method"].choices == ("untuned", "contrastive")
+    assert fields["method"].choices == ("untuned", "random", "contrastive", "regression")
     assert fields["layers"].type == "texts"
-    assert not fields["seed"].tuned_only
+    assert not fields["seed"].tuning
 
 
 def test_a_data_sets_suggestions_hold_for_its_own_network(tiny_dataset, monkeypatch):
@@ -86,11 +92,99 @@ def test_an_encoding_of_a_tuned_network_holds_what_tuned_it(ask):
     spec = ask("encoding", method="contrastive", epochs=2, seed=5, test_share=0.25)
     features, finetune = spec.features, spec.features.finetune
     assert (finetune.epochs, finetune.hemi, finetune.roi, finetune.subject) == (2, "lh", "V1v", "subj01")
-    assert {spec.seed, features.seed, finetune.seed} == {5}
+    assert (spec.seed, features.seed, finetune.seed) == (5, 0, 5)
     assert {features.test_share, finetune.test_share} == {0.25}
     assert finetune == ask("finetune", epochs=2, seed=5, test_share=0.25)
     assert spec.method == "contrastive"
-    assert ask("encoding").method == "untuned"
+    assert ask("encoding", **COMPACT).method == "untuned"
+
+
+def test_a_seed_makes_other_features_only_where_weights_are_drawn(ask):
+    drawn = [ask("encoding", method="random", seed=seed).features for seed in (0, 5)]
+    assert [spec.seed for spec in drawn] == [0, 5]
+    assert ask("features", **COMPACT, seed=5) == ask("features", **COMPACT, seed=0)
+
+
+def test_random_weights_are_a_method(ask):
+    spec = ask("encoding", network="alexnet_compact", weights="random", method="random")
+    assert (spec.method, spec.features.weights, spec.features.finetune) == ("random", "random", None)
+    assert spec == ask("encoding", network="alexnet_compact", weights="random", method="untuned")
+    with pytest.raises(SpecError, match="no others"):
+        ask("encoding", network="alexnet_compact", weights="demo", method="random")
+
+
+def test_a_method_has_defaults_of_its_own(tiny_dataset, ask, monkeypatch):
+    contrastive, regression = ask("finetune"), ask("finetune", method="regression")
+    assert (contrastive.learning_rate, contrastive.epochs) == (1e-4, 30)
+    assert (regression.learning_rate, regression.epochs) == (2.5e-5, 75)
+    suggested = {**tiny_dataset.defaults, "learning_rate": 0.01, "regression": {"learning_rate": 0.02}}
+    monkeypatch.setattr(tiny_dataset, "defaults", suggested)
+    assert default_settings("finetune", tiny_dataset, method="contrastive")["learning_rate"] == 0.01
+    assert default_settings("encoding", tiny_dataset, method="regression")["learning_rate"] == 0.02
+    assert default_settings("encoding", tiny_dataset, method="regression")["epochs"] == 75
+    monkeypatch.setattr(tiny_dataset, "defaults", {"regression": {"learning_rte": 0.02}})
+    with pytest.raises(SpecError, match="learning_rate"):
+        default_settings("finetune", tiny_dataset)
+
+
+def test_what_a_method_does_not_use_cannot_make_another_run(ask):
+    with pytest.raises(SpecError, match="temperature"):
+        ask("finetune", method="regression", temperature=0.1)
+    with pytest.raises(ValueError, match="temperature means nothing"):
+        FinetuneSpec.model_validate({**ask("finetune").model_dump(), "method": "regression", "temperature": 0.1})
+
+
+def test_several_rois_are_one_run_in_any_order(ask):
+    spec = ask("encoding", hemi="both", roi="V1v, V1d,V1v")
+    assert spec == ask("encoding", hemi="both", roi="V1d,V1v")
+    assert spec.areas == (("lh", "V1d"), ("lh", "V1v"), ("rh", "V1d"), ("rh", "V1v"))
+    with pytest.raises(DatasetError, match="hV4"):
+        ask("encoding", roi="V1v,hV4")
+    with pytest.raises(SpecError, match="No ROI"):
+        ask("encoding", roi=" , ")
+
+
+def test_a_network_is_tuned_on_one_roi(ask):
+    for values in ({"roi": "V1v,V1d"}, {"hemi": "both"}):
+        with pytest.raises(SpecError, match="tuning_roi"):
+            ask("encoding", method="contrastive", **values)
+    with pytest.raises(SpecError, match="one ROI of one hemisphere"):
+        ask("finetune", roi="V1v,V1d")
+    spec = ask("encoding", method="regression", hemi="both", roi="V1v,V1d", tuning_hemi="rh", tuning_roi="V2v")
+    assert (spec.features.finetune.hemi, spec.features.finetune.roi) == ("rh", "V2v")
+    assert len(spec.areas) == 4
+
+
+def test_a_comparison_pairs_the_methods_roi_by_roi(ask):
+    values = {**COMPACT, "epochs": 2, "temperature": 0.2}
+    spec = ask("comparison", hemi="both", roi="V1v,V1d", n_permutations=99, **values)
+    assert [run.areas for run in spec.first] == [run.areas for run in spec.second]
+    assert {run.method for run in spec.first} == {"contrastive"}
+    assert {run.method for run in spec.second} == {"untuned"}
+    assert spec.first[0] == ask("encoding", method="contrastive", hemi="lh", roi="V1d", **values)
+    assert spec.second[0] == ask("encoding", hemi="lh", roi="V1d", **COMPACT)
+    assert (spec.n_permutations, len(spec.areas)) == (99, 4)
+    other = ask("comparison", method="regression", baseline="contrastive", temperature=0.2)
+    assert (other.first[0].method, other.second[0].method) == ("regression", "contrastive")
+    assert other.second[0].features.finetune.temperature == 0.2
+
+
+def test_what_cannot_be_compared_is_refused(ask):
+    one = ask("encoding")
+    for other, words in (
+        (ask("encoding", roi="V1d"), "other ROIs"),
+        (ask("encoding", test_share=0.3), "other pictures"),
+        (ask("encoding", seed=4), "resampled in another way"),
+        (ask("encoding", subject="subj02"), "another data set or subject"),
+    ):
+        with pytest.raises(SpecError, match=words):
+            requests.compare([one], [other])
+    with pytest.raises(SpecError, match="has no layer"):
+        requests.compare([one], [one], layer="nowhere")
+    with pytest.raises(SpecError, match="as many"):
+        requests.compare([one, one], [one])
+    with pytest.raises(SpecError):
+        requests.compare([], [])
 
 
 def test_features_of_an_untuned_network_need_no_roi(ask):
@@ -119,7 +213,7 @@ def test_a_wrong_setting_is_named(ask, values, words):
 
 
 def test_a_setting_of_the_tuning_means_nothing_for_an_untuned_network(ask):
-    with pytest.raises(SpecError, match="untuned one"):
+    with pytest.raises(SpecError, match="means nothing for the method untuned"):
         ask("encoding", epochs=3)
 
 

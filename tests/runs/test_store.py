@@ -217,5 +217,5 @@ def test_an_ambiguous_prefix_is_refused(store, queued, finetune_spec):
 
 def test_a_spec_is_read_back(run, finetune_spec):
     assert run.spec == finetune_spec()
-    assert run.label == "finetune subj01 lh V1v"
+    assert run.label == "finetune subj01 lh V1v contrastive"
     assert json.loads((run.path / "spec.json").read_text())["kind"] == "finetune"

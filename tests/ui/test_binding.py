@@ -27,6 +27,27 @@ def test_a_widget_follows_what_its_default_depends_on() -> None:
     assert at.session_state["got"] == 1
 
 
+def chooser() -> None:
+    import streamlit as st
+
+    from brainviz.ui.binding import bound, keep_among
+
+    offered = st.multiselect("offered", ["a", "b", "c"], default=["a", "b"], key="offered")
+    keep_among("one", offered, offered[0])
+    st.session_state["got"] = st.selectbox("one", offered, **bound("one"))
+
+
+def test_what_is_no_longer_offered_goes_back_to_the_default() -> None:
+    at = AppTest.from_function(chooser)
+    at.query_params["one"] = "b"
+    at.run()
+    assert at.session_state["got"] == "b"
+    at.multiselect(key="offered").set_value(["c", "b"]).run()
+    assert at.session_state["got"] == "b"
+    at.multiselect(key="offered").set_value(["c", "a"]).run()
+    assert at.session_state["got"] == "c"
+
+
 def pages() -> None:
     import streamlit as st
 

@@ -1,42 +1,210 @@
-"""Finished encoding runs as tables, on planted values."""
+"""Finished encoding runs as tables, on planted values: one and several ROIs, methods and subjects."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
 
-from brainviz.ui.comparison import EncodingResult, improved_frame, one_per_vertex, roi_frame, vertex_frame
+from brainviz.encoding.summaries import AreaScore
+from brainviz.runs.store import Store
+from brainviz.ui.comparison import (
+    PROTOCOL,
+    How,
+    ceiling_band,
+    ceiling_frame,
+    comparisons,
+    finished,
+    one_per_vertex,
+    overall_differences,
+    overall_scores,
+    permutation_results,
+    roi_table,
+    rows_at,
+    summary,
+    vertex_frame,
+)
+from brainviz.ui.sources import Source
 
-Results = dict[tuple[str, str, str], EncodingResult]
+PAIR = How(pair=("contrastive", "untuned"))
 
 
-@pytest.fixture
-def results() -> Results:
-    """Return V1 and V1v of the left hemisphere, which overlap in column 7; V1v has no tuned run."""
-    v1, v1v = np.array([7, 9, 12]), np.array([7])
+# --- per ROI ----------------------------------------------------------------------------------------------------------
+
+
+def test_rows_are_at_own_best_or_at_one_layer(choose_runs: Any, finish: Any) -> None:
+    choice = choose_runs("V1v")
+    finish(choice, untuned=0.3, contrastive=0.5)
+    table = roi_table(finished(choice, Store()))
+    assert len(table) == 4
+    own = rows_at(table, How()).set_index("method")
+    assert own["layer"].to_dict() == {"untuned": "classifier.6", "contrastive": "classifier.5"}
+    np.testing.assert_allclose(own.loc[["untuned", "contrastive"], "r"], [0.25, 0.5])
+    np.testing.assert_allclose(own["low"], own["r"] - 0.019, atol=1e-6)
+    fixed = rows_at(table, How(layer="classifier.5")).set_index("method")
+    np.testing.assert_allclose(fixed.loc[["untuned", "contrastive"], "r"], [0.3, 0.5])
+
+
+def test_the_authors_protocol_is_the_cross_validated_r_without_an_interval(choose_runs: Any, finish: Any) -> None:
+    choice = choose_runs("V1v")
+    finish(choice, untuned=0.3, contrastive=0.5)
+    rows = rows_at(roi_table(finished(choice, Store())), How(score=PROTOCOL))
+    np.testing.assert_allclose(rows["r"], [0.4, 0.4])
+    assert rows[["low", "high"]].isna().all(axis=None)
+
+
+def test_a_roi_with_a_run_of_its_own_is_reported_from_it(choose_runs: Any, finish: Any) -> None:
+    choice = choose_runs("all", "V1v")
+    runs = finish(choice, untuned=0.3)
+    table = roi_table(finished(choice, Store()))
+    assert set(table["roi"]) == {"all", "V1v", "V1d", "V2v", "FFA-1", "V1"}
+    assert not table.duplicated(["subject", "hemi", "roi", "method", "layer"]).any()
+    assert set(table.loc[table["roi"] == "V1v", "run"]) == {runs[1].id}
+    assert set(table.loc[table["roi"] == "V1d", "part_of"]) == {"all"}
+
+
+# --- methods against each other ---------------------------------------------------------------------------------------
+
+
+def scores(r: dict[str, dict[str, float]]) -> dict[tuple[str, str, str, str], AreaScore]:
+    """Return results of one vertex per ROI and method; replicates are r - 0.2, ..., r + 0.2."""
+    steps = np.linspace(-0.2, 0.2, 101)
     return {
-        ("lh", "V1", "untuned"): EncodingResult(np.array([0.1, 0.2, np.nan]), v1, 10 * v1, {"r_mean": 0.15}),
-        ("lh", "V1", "contrastive"): EncodingResult(np.array([0.3, 0.1, 0.5]), v1, 10 * v1, {"r_mean": 0.3}),
-        ("lh", "V1v", "untuned"): EncodingResult(np.array([0.15]), v1v, None, {"r_mean": 0.15}),
+        ("s", "lh", roi, method): AreaScore(np.array([value]), value + (2 if method == "b" else 1) * steps)
+        for method, values in r.items()
+        for roi, value in values.items()
     }
 
 
-def test_difference_is_contrastive_minus_untuned(results: Results) -> None:
-    frame = vertex_frame(results)
-    np.testing.assert_allclose(frame["difference"], [0.2, -0.1, np.nan, np.nan])
-    assert list(frame["position"]) == [70, 90, 120, -1]
+def test_means_are_over_what_all_methods_have() -> None:
+    found = overall_scores(scores({"a": {"V1v": 0.3, "V1d": 0.5, "V2v": 0.9}, "b": {"V1v": 0.1, "V1d": 0.2}}))
+    assert list(found["n_areas"]) == [2, 2]
+    np.testing.assert_allclose(found["r"], [0.4, 0.15])
+    # Replicates from -0.2 to 0.2, evenly: 95 % of them lie within 0.19.
+    np.testing.assert_allclose(found["high"] - found["low"], [0.38, 0.76])
 
 
-def test_where_rois_overlap_the_first_counts(results: Results) -> None:
-    once = one_per_vertex(vertex_frame(results))
-    assert list(once["column"]) == [7, 9, 12]
-    assert once.loc[once["column"] == 7, "untuned"].item() == 0.1
+def test_the_interval_of_a_difference_is_paired() -> None:
+    found = overall_differences(scores({"a": {"V1v": 0.3, "V1d": 0.5}, "b": {"V1v": 0.4, "V1d": 0.2}}), "b", "a").iloc[
+        0
+    ]
+    np.testing.assert_allclose(found["difference"], -0.1)
+    # Replicates of b scatter twice as far, with those of a: the difference scatters as far as a.
+    np.testing.assert_allclose(found["high"] - found["low"], 0.38)
+    assert found["improved"] == 0.5
 
 
-def test_share_improved_counts_vertices_with_both(results: Results) -> None:
-    improved = improved_frame(vertex_frame(results))
-    assert improved.to_dict("records") == [{"hemi": "lh", "roi": "V1", "improved": 0.5}]
+def test_a_difference_is_that_of_the_means_beside_it() -> None:
+    """Also where a third method lacks a ROI that the two have."""
+    planted = scores({"a": {"V1v": 0.3, "V1d": 0.5}, "b": {"V1v": 0.4, "V1d": 0.2}, "c": {"V1v": 0.1}})
+    means = overall_scores(planted).set_index("method")["r"]
+    (difference,) = overall_differences(planted, "b", "a")["difference"]
+    np.testing.assert_allclose(difference, means["b"] - means["a"])
+    assert overall_differences(planted, "b", "nobody").empty
 
 
-def test_roi_table_has_a_row_per_run(results: Results) -> None:
-    frame = roi_frame(results)
-    assert list(frame["method"]) == ["untuned", "contrastive", "untuned"]
-    assert list(frame["r_mean"]) == [0.15, 0.3, 0.15]
+def test_nothing_in_common_is_an_empty_summary() -> None:
+    planted = scores({"a": {"V1v": 0.3}, "b": {"V1d": 0.4}})
+    assert overall_scores(planted).empty
+    assert overall_differences(planted, "a", "b").empty
+
+
+def test_summary_of_all_vertices_reads_rois_from_the_data_set(choose_runs: Any, finish: Any, source: Source) -> None:
+    """A vertex's r is its column's number / 200, so that a ROI's r tells which vertices were taken."""
+    choice = choose_runs("all")
+    columns = np.arange(source.dataset.n_vertices("subj01", "lh"))
+    finish(choice, untuned=columns / 200, contrastive=columns / 200 + 0.1)
+    found = summary(finished(choice, Store()), PAIR, source.dataset)
+    early = np.mean([source.dataset.columns("subj01", "lh", roi).mean() for roi in ("V1v", "V1d", "V2v")]) / 200
+    groups = found.groups.set_index(["group", "method"])["r"]
+    # Contrastive's own best layer is the first; untuned's the second, with 0.05 less.
+    np.testing.assert_allclose(groups["early", "contrastive"], early + 0.1)
+    np.testing.assert_allclose(groups["early", "untuned"], early - 0.05)
+    differences = found.differences.set_index("roi")
+    np.testing.assert_allclose(differences.loc["V1d", "difference"], 0.15)
+    assert differences.loc["V1d", "n_vertices"] == 28
+    # The whole is what was chosen; its parts are not counted again.
+    assert list(found.overall["n_areas"]) == [1, 1]
+    assert found.n_vertices == 120
+
+
+def test_vertices_are_counted_once_where_rois_overlap(choose_runs: Any, finish: Any, source: Source) -> None:
+    choice = choose_runs("V1", "V1v")
+    planted = np.full(58, 0.3)
+    planted[4] = np.nan
+    finish(choose_runs("V1"), untuned=planted)
+    finish(choose_runs("V1v"), untuned=0.3)
+    found = summary(finished(choice, Store()), How(), source.dataset)
+    assert (found.n_vertices, found.undefined) == (58, 1)
+    assert found.differences.empty
+
+
+# --- the noise ceiling ------------------------------------------------------------------------------------------------
+
+
+def test_ceiling_is_a_mean_over_rois_and_a_score_over_vertices(choose_runs: Any, finish: Any) -> None:
+    choice = choose_runs("V1v", "FFA-1", subjects=("subj01", "subj02"), hemispheres=("rh",))
+    finish(choose_runs("V1v", subjects=("subj01", "subj02"), hemispheres=("rh",)), untuned=0.3)
+    finish(choose_runs("FFA-1", subjects=("subj01", "subj02"), hemispheres=("rh",)), untuned=0.5)
+    rows = rows_at(roi_table(finished(choice, Store())), How(layer="classifier.5"))
+    (row,) = ceiling_frame(rows).to_dict("records")
+    # Only subj01 has a ceiling, 0.8 everywhere; V1v has 30 vertices, FFA-1 has 24.
+    assert row["n_subjects"] == 1
+    np.testing.assert_allclose(row["r_over_ceiling"], 0.4 / np.sqrt(0.8))
+    np.testing.assert_allclose(row["algonauts_score"], 100 * (30 * 0.3**2 + 24 * 0.5**2) / 54 / 0.8)
+    band = ceiling_band(rows)
+    assert band is not None
+    np.testing.assert_allclose(band[["low", "high"]], np.sqrt(0.8))
+    assert ceiling_band(rows[rows["subject"] == "subj02"]) is None
+    assert ceiling_frame(rows[rows["subject"] == "subj02"]).empty
+
+
+# --- permutation tests ------------------------------------------------------------------------------------------------
+
+
+def test_a_comparison_per_subject(choose_runs: Any) -> None:
+    choice = choose_runs("V1v", "FFA-1", subjects=("subj01", "subj02"), hemispheres=("lh",))
+    first, second = comparisons(choice, PAIR)
+    assert [spec.areas for spec in (first, second)] == [(("lh", "V1v"), ("lh", "FFA-1")), (("lh", "V1v"),)]
+    assert (first.subject, second.subject, first.layer) == ("subj01", "subj02", "")
+    assert (first.first[0].method, first.second[0].method) == ("contrastive", "untuned")
+    assert comparisons(choice, How("classifier.6", pair=PAIR.pair))[0].layer == "classifier.6"
+    assert comparisons(choice, How()) == ()
+    assert permutation_results([first, second]).empty
+
+
+# --- per vertex -------------------------------------------------------------------------------------------------------
+
+
+def test_vertices_of_one_subject(choose_runs: Any, finish: Any, source: Source) -> None:
+    choice = choose_runs("V1", "V1v", subjects=("subj01", "subj02"))
+    finish(choose_runs("V1", subjects=("subj01", "subj02")), untuned=np.arange(58) / 100, contrastive=0.5)
+    finish(choose_runs("V1v"), untuned=0.9)
+    runs = finished(choice, Store())
+    frame = vertex_frame(runs, PAIR, "subj01", ["untuned", "contrastive"], source.dataset)
+    assert frame.groupby("roi", sort=False).size().to_dict() == {"V1": 58, "V1v": 30}
+    whole = frame[frame["roi"] == "V1"]
+    np.testing.assert_allclose(whole["untuned"], np.arange(58) / 100 - 0.05)
+    np.testing.assert_allclose(whole["difference"], 0.5 - whole["untuned"])
+    assert frame.loc[frame["roi"] == "V1v", ["contrastive", "difference"]].isna().all(axis=None)
+    positions = source.dataset.positions("subj01", "lh")
+    assert positions is not None
+    np.testing.assert_array_equal(frame["position"], positions[frame["column"].astype(int)])
+    # Where ROIs overlap, the first counts.
+    once = one_per_vertex(frame)
+    assert list(once["roi"].unique()) == ["V1"]
+    assert len(vertex_frame(runs, PAIR, "subj02", ["untuned", "contrastive"], source.dataset)) == 58
+    assert vertex_frame(runs, PAIR, "nobody", ["untuned", "contrastive"], source.dataset).empty
+
+
+@pytest.mark.parametrize(("layer", "score"), list(product(["own best", "classifier.6"], ["test r", PROTOCOL])))
+def test_vertices_are_of_the_layer_and_score_compared(
+    choose_runs: Any, finish: Any, source: Source, layer: str, score: str
+) -> None:
+    choice = choose_runs("V1v")
+    finish(choice, contrastive=0.5)
+    frame = vertex_frame(finished(choice, Store()), How(layer, score), "subj01", ["contrastive"], source.dataset)
+    planted = {("own best", "test r"): 0.5, ("own best", PROTOCOL): 0.4, ("classifier.6", "test r"): 0.45}
+    np.testing.assert_allclose(frame["contrastive"], planted.get((layer, score), 0.3))

@@ -41,3 +41,24 @@ def test_the_url_restores_a_choice_and_nothing_else(at: AppTest) -> None:
     at.query_params["roi"] = ["V2v", "../../etc"]
     at.run()
     assert at.session_state["got"] == ("subj02", ["subj02", "subj01"], ["rh"], ["V2v"])
+
+
+def method_pickers() -> None:
+    import streamlit as st
+
+    from brainviz.ui.pickers import pick_methods, pick_tuning
+
+    tuning = pick_tuning() if st.session_state.get("page", "tuning") == "tuning" else None
+    st.session_state["got"] = (tuning, pick_methods())
+
+
+def test_methods_begin_with_what_was_tuned() -> None:
+    at = AppTest.from_function(method_pickers).run()
+    assert at.session_state["got"] == (["contrastive"], ["untuned", "contrastive"])
+    at.button_group(key="methods").set_value(["contrastive", "random"]).run()
+    assert at.session_state["got"][1] == ["random", "contrastive"]
+    at.button_group(key="tuning").set_value(["regression", "contrastive"]).run()
+    assert at.session_state["got"] == (["contrastive", "regression"], ["untuned", "regression", "contrastive"])
+    at.session_state["page"] = "other"
+    at.run().run()
+    assert at.session_state["got"] == (None, ["untuned", "regression", "contrastive"])

@@ -35,7 +35,7 @@ from brainviz.datasets.demo.scenes import CATEGORIES, CATEGORY_OF, KINDS, Scene
 from brainviz.errors import DatasetError
 
 #: Raised whenever the written data change; an older demo is then replaced.
-DEMO_VERSION = 2
+DEMO_VERSION = 3
 
 _STAMP = "demo.json"
 _PROCESSES = 2
@@ -52,6 +52,9 @@ weights = "demo"
 image_size = 64
 batch_size = 128
 learning_rate = 2e-3
+
+[defaults.regression]
+epochs = 30
 """
 
 
