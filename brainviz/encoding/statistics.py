@@ -23,14 +23,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
-from torch import Tensor
 
 from brainviz.errors import DatasetError, SpecError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Values of one float32 matrix product that are held at a time.
 VALUES_PER_BLOCK = 1 << 22
@@ -114,6 +116,8 @@ def bootstrap_r(
     SpecError
         `weights` do not fit.
     """
+    import torch
+
     _require_pair(predicted, measured)
     n, n_columns = predicted.shape
     if weights.ndim != 2 or weights.shape[1] != n:
@@ -275,6 +279,8 @@ def permutation_test(
     ----------
     Nichols & Holmes 2002; Good 2005; Phipson & Smyth 2010 for the p-value: see the module.
     """
+    import torch
+
     _require_pair(first, measured)
     _require_pair(second, measured)
     n, n_columns = measured.shape
@@ -307,6 +313,8 @@ def _exchanged_totals(
     exchange: Tensor,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Sum r_first - r_second over each area's vertices, (P, A), and count the vertices where it is defined, (A,)."""
+    import torch
+
     n, device = len(measured), exchange.device
     columns, place = np.unique(np.concatenate([*areas, np.empty(0, np.int64)]), return_inverse=True)
     area_of = np.repeat(np.arange(len(areas)), [len(area) for area in areas])
@@ -337,6 +345,8 @@ def _r(mean: Tensor, square: Tensor, product: Tensor) -> Tensor:
 
     An exchange may leave a constant prediction, which predicts nothing: 0.
     """
+    import torch
+
     variance = square - mean**2
     return torch.where(variance < _NO_VARIANCE, 0.0, product / variance.clamp(min=_NO_VARIANCE).sqrt())
 
@@ -427,6 +437,8 @@ def _numbered(groups: NDArray[np.generic] | None, n: int) -> tuple[NDArray[np.in
 
 def _standardised(block: NDArray[np.floating], device: str) -> Tensor:
     """Return the columns with mean 0 and variance 1 as float32; a constant one, or one with a NaN, becomes NaN."""
+    import torch
+
     values = torch.from_numpy(np.array(block)).to(device, torch.float64)
     # Asked of the values themselves: after centring, rounding would make a constant column look like noise.
     constant = values.amax(0) == values.amin(0)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from brainviz.encoding.metrics import share_improved
 from brainviz.encoding.statistics import interval, spread
@@ -62,11 +62,10 @@ class AreaScore:
     @property
     def mean(self) -> float:
         """Mean r over the vertices that are defined; NaN when there is none."""
-        defined = self.r[np.isfinite(self.r)]
-        return float(defined.mean()) if defined.size else float("nan")
+        return _mean_defined(self.r)
 
 
-def group_scores(scores: Mapping[Key, AreaScore]) -> pd.DataFrame:
+def group_scores(scores: Mapping[Key, AreaScore], groups: Mapping[str, tuple[str, ...]] = GROUPS) -> pd.DataFrame:
     """Summarise groups of ROIs per subject: the mean over ROIs and hemispheres of the mean over vertices.
 
     Every ROI counts once, whatever its size, as each has a network of its own. A group is reported for a subject with
@@ -76,6 +75,8 @@ def group_scores(scores: Mapping[Key, AreaScore]) -> pd.DataFrame:
     ----------
     scores : mapping
         (subject, hemi, roi, method) -> result.
+    groups : mapping
+        Name -> ROIs.
 
     Returns
     -------
@@ -88,12 +89,11 @@ def group_scores(scores: Mapping[Key, AreaScore]) -> pd.DataFrame:
     rows = []
     methods = list(dict.fromkeys(method for *_, method in scores))
     for subject in dict.fromkeys(subject for subject, *_ in scores):
-        for group, rois in GROUPS.items():
+        for group, rois in groups.items():
             areas = _shared_areas(scores, subject, rois, methods)
             for method in methods if areas else ():
                 members = [scores[subject, hemi, roi, method] for hemi, roi in areas]
-                means = np.array([member.mean for member in members])
-                r = float(means[np.isfinite(means)].mean()) if np.isfinite(means).any() else np.nan
+                r = _mean_defined([member.mean for member in members])
                 low, high = interval(_mean_replicates(members), estimate=r)
                 rows.append(
                     {
@@ -137,7 +137,7 @@ def differences(scores: Mapping[Key, AreaScore], first: str, second: str) -> pd.
                 "hemi": hemi,
                 "roi": roi,
                 "n_vertices": int(both.sum()),
-                "difference": float((one.r[both] - other.r[both]).mean()) if both.any() else np.nan,
+                "difference": _mean_difference(one, other),
                 "low": float(low),
                 "high": float(high),
                 "improved": share_improved(one.r, other.r),
@@ -147,8 +147,12 @@ def differences(scores: Mapping[Key, AreaScore], first: str, second: str) -> pd.
     return pd.DataFrame(rows, columns=columns)
 
 
-def group_differences(scores: Mapping[Key, AreaScore], first: str, second: str) -> pd.DataFrame:
+def group_differences(
+    scores: Mapping[Key, AreaScore], first: str, second: str, groups: Mapping[str, tuple[str, ...]] = GROUPS
+) -> pd.DataFrame:
     """Compare two methods in groups of ROIs, per subject; as `differences`, every ROI counting once.
+
+    A group holds the ROIs that it holds in `group_scores`.
 
     Returns
     -------
@@ -159,20 +163,21 @@ def group_differences(scores: Mapping[Key, AreaScore], first: str, second: str) 
     import pandas as pd
 
     rows = []
+    methods = list(dict.fromkeys([*(method for *_, method in scores), first, second]))
     for subject in dict.fromkeys(subject for subject, *_ in scores):
-        for group, rois in GROUPS.items():
-            areas = _shared_areas(scores, subject, rois, [first, second])
+        for group, rois in groups.items():
+            areas = _shared_areas(scores, subject, rois, methods)
             if not areas:
                 continue
-            ones = [scores[subject, hemi, roi, first] for hemi, roi in areas]
-            others = [scores[subject, hemi, roi, second] for hemi, roi in areas]
+            pairs = [(scores[subject, *area, first], scores[subject, *area, second]) for area in areas]
+            ones, others = ([pair[place] for pair in pairs] for place in (0, 1))
             low, high = interval(_mean_replicates(ones) - _mean_replicates(others))
             rows.append(
                 {
                     "subject": subject,
                     "group": group,
                     "n_rois": len(areas),
-                    "difference": float(np.nanmean([a.mean - b.mean for a, b in zip(ones, others, strict=True)])),
+                    "difference": _mean_defined([_mean_difference(one, other) for one, other in pairs]),
                     "low": float(low),
                     "high": float(high),
                     "improved": share_improved(
@@ -225,3 +230,15 @@ def _mean_replicates(members: list[AreaScore]) -> NDArray[np.float64]:
     """Return the mean over ROIs of each replicate, shape (B,)."""
     mean: NDArray[np.float64] = np.mean([member.replicates for member in members], axis=0, dtype=np.float64)
     return mean
+
+
+def _mean_difference(one: AreaScore, other: AreaScore) -> float:
+    """Return the mean difference over the vertices that are defined in both."""
+    return _mean_defined(one.r - other.r)
+
+
+def _mean_defined(values: ArrayLike) -> float:
+    """Return the mean of the values that are not NaN; NaN when there is none."""
+    known = np.asarray(values, dtype=np.float64)
+    known = known[np.isfinite(known)]
+    return float(known.mean()) if known.size else float("nan")

@@ -30,7 +30,7 @@ def training_curves(events: Mapping[str, Sequence[Mapping[str, Any]]], provenanc
     """
     from plotly.subplots import make_subplots
 
-    figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.1)
+    figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.14)
     for number, (name, epochs) in enumerate(events.items()):
         colour = CATEGORY_COLOURS[(number + 4) % len(CATEGORY_COLOURS)]
         for column, quantity in ((1, "loss"), (2, "retrieval_top1")):
@@ -51,5 +51,5 @@ def training_curves(events: Mapping[str, Sequence[Mapping[str, Any]]], provenanc
     # Left alone, plotly would mark half epochs in short runs.
     figure.update_xaxes(title="epoch", rangemode="tozero", dtick=1 if last <= FEW_EPOCHS else None)
     figure.update_yaxes(title="loss", row=1, col=1)
-    figure.update_yaxes(title="validation retrieval, top-1", tickformat=".0%", rangemode="tozero", row=1, col=2)
+    figure.update_yaxes(title="top-1 retrieval, validation", tickformat=".0%", rangemode="tozero", row=1, col=2)
     return finish(figure, provenance, height=340)

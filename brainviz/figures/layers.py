@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Height of a cell, and of the room between two rows of panels.
 CELL_PIXELS, GAP_PIXELS = 20, 24
+#: Length of the colour bar, title included, at least.
+MIN_COLOUR_BAR_PIXELS = 170
 #: From so many columns on, names of layers are written upwards.
 STEEP = 20
 
@@ -79,11 +81,11 @@ def layer_heatmap(rows: pd.DataFrame, provenance: Provenance) -> go.Figure:
         coloraxis={
             "colorscale": "Viridis",
             "colorbar": {
-                "title": {"text": "mean cross-validated r", "side": "right"},
+                "title": {"text": "mean<br>cross-<br>validated<br>r", "side": "top"},
                 "thickness": 14,
                 "tickformat": ".2f",
                 "lenmode": "pixels",
-                "len": min(plot, 300),
+                "len": max(min(plot, 300), MIN_COLOUR_BAR_PIXELS),
                 "y": 1,
                 "yanchor": "top",
             },

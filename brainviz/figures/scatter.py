@@ -25,6 +25,7 @@ def vertex_scatter(
     provenance: Provenance,
     *,
     shares: Mapping[str, float] | None = None,
+    label: str = "test r",
 ) -> go.Figure:
     """Draw every vertex's r with one method over its r with another, one panel per hemisphere.
 
@@ -39,6 +40,8 @@ def vertex_scatter(
     provenance : Provenance
     shares : mapping, optional
         Hemisphere -> share of its vertices above the diagonal (0..1), printed in its panel.
+    label : str
+        What the axes show of a method.
 
     Returns
     -------
@@ -74,7 +77,7 @@ def vertex_scatter(
             figure, number, name, "" if share is None else f"{share:.1%} better with {first}", f"{len(rows):,} points"
         )
     figure.update_layout(showlegend=False)
-    figure.update_xaxes(title=f"test r, {second}", range=ends, constrain="domain", constraintoward="left")
+    figure.update_xaxes(title=f"{label}, {second}", range=ends, constrain="domain", constraintoward="left")
     for number in range(1, max(len(hemispheres), 1) + 1):
         # A unit is as long upwards as to the right. The panels have one range; the second needs no numbers of its own.
         figure.update_yaxes(
@@ -86,7 +89,7 @@ def vertex_scatter(
             row=1,
             col=number,
         )
-    figure.update_yaxes(title=f"test r, {first}", row=1, col=1)
+    figure.update_yaxes(title=f"{label}, {first}", row=1, col=1)
     return finish(figure, provenance, height=520, characters=90)
 
 

@@ -34,6 +34,9 @@ ROIS = "rois.parquet"
 #: Where each area of an encoding run is on the vertex axis.
 AREAS = "areas.json"
 
+#: Rate of false discoveries at which a ROI counts as different.
+FALSE_DISCOVERY_RATE = 0.05
+
 
 @dataclass(frozen=True)
 class Area:
@@ -440,10 +443,6 @@ def comparison(spec: ComparisonSpec, context: Context) -> dict[str, Any]:
         "difference_mean": finite_mean(differences),
         "n_significant": int(sum(row["q"] < FALSE_DISCOVERY_RATE for row in rows)),
     }
-
-
-#: Rate of false discoveries at which ROIs are counted as significant.
-FALSE_DISCOVERY_RATE = 0.05
 
 
 @dataclass(frozen=True)

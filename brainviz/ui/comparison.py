@@ -6,7 +6,7 @@ All are small and kept by the ids of the runs they come from, so that a click re
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,6 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from brainviz.datasets.base import ALL_VERTICES, Dataset
-from brainviz.encoding.metrics import share_improved
 from brainviz.runs.encode import AREAS, read_table
 from brainviz.runs.requests import compare
 from brainviz.runs.specs import ComparisonSpec, EncodingSpec
@@ -140,12 +139,8 @@ class Summary:
 
     Attributes
     ----------
-    overall : frame
-        ``subject method n_areas r low high``: mean over the chosen ROIs and hemispheres that all shown methods have,
-        each counting once.
-    overall_difference : frame
-        ``subject n_areas difference low high improved``, first method of the pair minus the second, and the share of
-        all vertices where it is better.
+    overall, overall_difference : frame
+        As `groups` and `group_differences`, of one group that holds all chosen ROIs.
     differences : frame
         Of `brainviz.encoding.summaries.differences`: per hemisphere and ROI.
     groups, group_differences : frame
@@ -203,55 +198,16 @@ def _summary(
             chosen[key] = scores[key]
             columns.setdefault(key[:2], []).append(reader.facts(row, "columns"))
     first, second = pair or ("", "")
+    everything = {"chosen ROIs": tuple(roi for _, _, roi, _ in chosen)}
     return Summary(
-        overall_scores(chosen),
-        overall_differences(chosen, first, second),
+        group_scores(chosen, everything),
+        group_differences(chosen, first, second, everything),
         differences(scores, first, second),
         group_scores(scores),
         group_differences(scores, first, second),
         sum(len(np.unique(np.concatenate(those))) for those in columns.values()),
         sum(int(np.isnan(score.r).sum()) for score in chosen.values()),
     )
-
-
-def overall_scores(scores: Mapping[Key, AreaScore]) -> pd.DataFrame:
-    """Summarise all areas that every method has, per subject: mean of the areas' means (see `Summary`)."""
-    from brainviz.encoding.statistics import interval
-
-    methods = list(dict.fromkeys(method for *_, method in scores))
-    rows = []
-    for subject, areas in _shared(scores, methods).items():
-        for method in methods if areas else ():
-            members = [scores[subject, hemi, roi, method] for hemi, roi in areas]
-            replicates = np.stack([member.replicates for member in members]).mean(axis=0, dtype=np.float64)
-            r = _mean([member.mean for member in members])
-            low, high = interval(replicates, estimate=r)
-            rows.append((subject, method, len(areas), r, float(low), float(high)))
-    return pd.DataFrame(rows, columns=["subject", "method", "n_areas", "r", "low", "high"])
-
-
-def overall_differences(scores: Mapping[Key, AreaScore], first: str, second: str) -> pd.DataFrame:
-    """Compare two methods over the areas that `overall_scores` is about, per subject (see `Summary`)."""
-    from brainviz.encoding.statistics import interval
-
-    rows = []
-    methods = {method for *_, method in scores} | {first, second}
-    for subject, areas in _shared(scores, methods).items():
-        if not areas:
-            continue
-        pairs = [(scores[subject, *area, first], scores[subject, *area, second]) for area in areas]
-        both = [np.isfinite(one.r) & np.isfinite(other.r) for one, other in pairs]
-        means = [
-            float((one.r - other.r)[known].mean()) if known.any() else np.nan
-            for (one, other), known in zip(pairs, both, strict=True)
-        ]
-        replicates = [one.replicates.astype(np.float64) - other.replicates for one, other in pairs]
-        low, high = interval(np.stack(replicates).mean(axis=0))
-        improved = share_improved(
-            np.concatenate([one.r for one, _ in pairs]), np.concatenate([other.r for _, other in pairs])
-        )
-        rows.append((subject, len(areas), _mean(means), float(low), float(high), improved))
-    return pd.DataFrame(rows, columns=["subject", "n_areas", "difference", "low", "high", "improved"])
 
 
 def over_subjects(frame: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
@@ -267,23 +223,6 @@ def over_subjects(frame: pd.DataFrame, by: list[str], value: str) -> pd.DataFram
 
 #: What a value can be, at least and at most.
 LIMITS = {"r": (-1.0, 1.0), "difference": (-2.0, 2.0), "improved": (0.0, 1.0)}
-
-
-def _shared(scores: Mapping[Key, AreaScore], methods: Collection[str]) -> dict[str, list[tuple[str, str]]]:
-    """Return by subject the hemispheres and ROIs that all methods have."""
-    return {
-        subject: [
-            area
-            for area in dict.fromkeys((hemi, roi) for whose, hemi, roi, _ in scores if whose == subject)
-            if all((subject, *area, method) in scores for method in methods)
-        ]
-        for subject in dict.fromkeys(subject for subject, *_ in scores)
-    }
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if np.isfinite(value)]
-    return float(np.mean(known)) if known else float("nan")
 
 
 class _Reader:

@@ -30,7 +30,7 @@ def pick_how(methods: Sequence[str], layers: Sequence[str]) -> How:
         score = _pick("Score", "score", [TEST_R, PROTOCOL], TEST_R, SCORE_HELP, 175)
         a = _pick("A", "a", methods, first, A_HELP, 135)
         b = _pick("B", "b", methods, second, "The method that A is compared with.", 135)
-        published = st.toggle("Published values", **bound("published"), help=PUBLISHED_HELP, width="content")
+        published = st.toggle("Published", **bound("published"), help=PUBLISHED_HELP, width="content")
     if a == b and len(methods) > 1:
         st.info("A and B are the same method: choose two to see a difference.", icon=":material/arrow_upward:")
     return How(layer, score, None if a == b else (a, b), published)

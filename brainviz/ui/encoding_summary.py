@@ -76,7 +76,7 @@ def _about_the_numbers(shown: Shown) -> list[str]:
     if overall.empty:
         sentences.append("No ROI has results of all these methods yet, so that there are no means to compare.")
     else:
-        areas = sorted(set(overall["n_areas"]))
+        areas = sorted(set(overall["n_rois"]))
         fewer = f"{areas[0]} to " if len(areas) > 1 else ""
         sentences.append(
             f"Means are over {fewer}{count(areas[-1], 'ROI')} (hemispheres counted) that all methods shown have, each "

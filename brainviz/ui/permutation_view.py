@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
+from brainviz.runs.encode import FALSE_DISCOVERY_RATE
 from brainviz.ui.comparison import TEST_R
 from brainviz.ui.downloads import csv_text, download, json_text
 from brainviz.ui.run_controls import start_button, to_start
-from brainviz.ui.shown import SIGNIFICANCE, Shown
+from brainviz.ui.shown import Shown
 from brainviz.ui.words import count
 
 COLUMNS = (
@@ -41,10 +42,10 @@ def show_tests(shown: Shown) -> None:
     if found.empty:
         return
     table = found[list(COLUMNS)]
-    sure = table[table["q"] < SIGNIFICANCE]["difference"]
+    sure = table[table["q"] < FALSE_DISCOVERY_RATE]["difference"]
     st.markdown(
         f"**Of {count(len(table), 'ROI')}, {first} is better in {(sure > 0).sum()} and {second} in "
-        f"{(sure < 0).sum()}** (hemispheres and subjects counted; false discovery rate {SIGNIFICANCE:.0%})."
+        f"{(sure < 0).sum()}** (hemispheres and subjects counted; false discovery rate {FALSE_DISCOVERY_RATE:.0%})."
     )
     column = st.column_config
     rounded = column.NumberColumn(format="%.3f")

@@ -9,6 +9,7 @@ from functools import cached_property
 import pandas as pd
 
 from brainviz.figures.style import Provenance
+from brainviz.runs.encode import FALSE_DISCOVERY_RATE
 from brainviz.runs.specs import ComparisonSpec, Spec
 from brainviz.ui.choices import Choice
 from brainviz.ui.comparison import (
@@ -24,9 +25,6 @@ from brainviz.ui.comparison import (
     summary,
 )
 from brainviz.ui.sources import Source
-
-#: Rate of false discoveries below which a ROI is marked.
-SIGNIFICANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ class Shown:
         keys = AREA_METHOD[:3]
         if self.tested.empty or self.how.score != TEST_R:
             return frame.assign(significant=float("nan"))
-        said = self.tested.assign(significant=(self.tested["q"] < SIGNIFICANCE).astype(float))
+        said = self.tested.assign(significant=(self.tested["q"] < FALSE_DISCOVERY_RATE).astype(float))
         return frame.merge(said[[*keys, "significant"]], on=keys, how="left")
 
     @property

@@ -43,10 +43,8 @@ def show_vertices(shown: Shown) -> None:
     once = one_per_vertex(vertices)
     shares = {str(hemi): share_improved(rows[first], rows[second]) for hemi, rows in once.groupby("hemi")}
     provenance = shown.about(shown.pair, f"{first}, {second}", subject)
-    figure = vertex_scatter(once, first, second, provenance, shares=shares)
-    if shown.how.score != TEST_R:
-        figure.update_xaxes(title_text=f"cross-validated r, {second}")
-        figure.update_yaxes(title_text=f"cross-validated r, {first}", col=1)
+    label = TEST_R if shown.how.score == TEST_R else "cross-validated r"
+    figure = vertex_scatter(once, first, second, provenance, shares=shares, label=label)
     st.plotly_chart(
         figure, config=PLOTLY_CONFIG, theme=None, key="scatter", alt=f"r of {first} over {second}, per vertex"
     )

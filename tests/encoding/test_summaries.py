@@ -16,6 +16,9 @@ from brainviz.encoding.summaries import (
 
 N_TEST, N_VERTICES = 60, 40
 
+#: A group of the caller's own.
+CHOSEN = {"chosen": ("V1v", "V1d", "V2v")}
+
 
 @pytest.fixture(scope="module")
 def world():
@@ -137,3 +140,46 @@ def test_over_subjects_is_a_t_interval(world):
     assert alone["n_subjects"] == 1
     assert np.isnan(alone["low"])
     assert np.isnan(alone["sd"])
+
+
+def planted_scores(r: dict[str, dict[str, float]]) -> dict[tuple[str, str, str, str], AreaScore]:
+    """Return results of one vertex per ROI and method; replicates are r - 0.2, ..., r + 0.2."""
+    steps = np.linspace(-0.2, 0.2, 101)
+    return {
+        ("s", "lh", roi, method): AreaScore(np.array([value]), value + (2 if method == "b" else 1) * steps)
+        for method, values in r.items()
+        for roi, value in values.items()
+    }
+
+
+def test_means_are_over_what_all_methods_have() -> None:
+    planted = planted_scores({"a": {"V1v": 0.3, "V1d": 0.5, "V2v": 0.9}, "b": {"V1v": 0.1, "V1d": 0.2}})
+    found = group_scores(planted, CHOSEN)
+    assert list(found["n_rois"]) == [2, 2]
+    np.testing.assert_allclose(found["r"], [0.4, 0.15])
+    # Replicates from -0.2 to 0.2, evenly: 95 % of them lie within 0.19.
+    np.testing.assert_allclose(found["high"] - found["low"], [0.38, 0.76])
+
+
+def test_the_interval_of_a_difference_is_paired() -> None:
+    planted = planted_scores({"a": {"V1v": 0.3, "V1d": 0.5}, "b": {"V1v": 0.4, "V1d": 0.2}})
+    found = group_differences(planted, "b", "a", CHOSEN).iloc[0]
+    np.testing.assert_allclose(found["difference"], -0.1)
+    # Replicates of b scatter twice as far, with those of a: the difference scatters as far as a.
+    np.testing.assert_allclose(found["high"] - found["low"], 0.38)
+    assert found["improved"] == 0.5
+
+
+def test_a_difference_is_that_of_the_means_beside_it() -> None:
+    """Also where a third method lacks a ROI that the two have."""
+    planted = planted_scores({"a": {"V1v": 0.3, "V1d": 0.5}, "b": {"V1v": 0.4, "V1d": 0.2}, "c": {"V1v": 0.1}})
+    means = group_scores(planted, CHOSEN).set_index("method")["r"]
+    (difference,) = group_differences(planted, "b", "a", CHOSEN)["difference"]
+    np.testing.assert_allclose(difference, means["b"] - means["a"])
+    assert group_differences(planted, "b", "nobody", CHOSEN).empty
+
+
+def test_nothing_in_common_is_an_empty_summary() -> None:
+    planted = planted_scores({"a": {"V1v": 0.3}, "b": {"V1d": 0.4}})
+    assert group_scores(planted, CHOSEN).empty
+    assert group_differences(planted, "a", "b", CHOSEN).empty

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brainviz.encoding.summaries import AreaScore
 from brainviz.runs.store import Store
 from brainviz.ui.comparison import (
     PROTOCOL,
@@ -18,8 +17,6 @@ from brainviz.ui.comparison import (
     comparisons,
     finished,
     one_per_vertex,
-    overall_differences,
-    overall_scores,
     permutation_results,
     roi_table,
     rows_at,
@@ -68,49 +65,6 @@ def test_a_roi_with_a_run_of_its_own_is_reported_from_it(choose_runs: Any, finis
 # --- methods against each other ---------------------------------------------------------------------------------------
 
 
-def scores(r: dict[str, dict[str, float]]) -> dict[tuple[str, str, str, str], AreaScore]:
-    """Return results of one vertex per ROI and method; replicates are r - 0.2, ..., r + 0.2."""
-    steps = np.linspace(-0.2, 0.2, 101)
-    return {
-        ("s", "lh", roi, method): AreaScore(np.array([value]), value + (2 if method == "b" else 1) * steps)
-        for method, values in r.items()
-        for roi, value in values.items()
-    }
-
-
-def test_means_are_over_what_all_methods_have() -> None:
-    found = overall_scores(scores({"a": {"V1v": 0.3, "V1d": 0.5, "V2v": 0.9}, "b": {"V1v": 0.1, "V1d": 0.2}}))
-    assert list(found["n_areas"]) == [2, 2]
-    np.testing.assert_allclose(found["r"], [0.4, 0.15])
-    # Replicates from -0.2 to 0.2, evenly: 95 % of them lie within 0.19.
-    np.testing.assert_allclose(found["high"] - found["low"], [0.38, 0.76])
-
-
-def test_the_interval_of_a_difference_is_paired() -> None:
-    found = overall_differences(scores({"a": {"V1v": 0.3, "V1d": 0.5}, "b": {"V1v": 0.4, "V1d": 0.2}}), "b", "a").iloc[
-        0
-    ]
-    np.testing.assert_allclose(found["difference"], -0.1)
-    # Replicates of b scatter twice as far, with those of a: the difference scatters as far as a.
-    np.testing.assert_allclose(found["high"] - found["low"], 0.38)
-    assert found["improved"] == 0.5
-
-
-def test_a_difference_is_that_of_the_means_beside_it() -> None:
-    """Also where a third method lacks a ROI that the two have."""
-    planted = scores({"a": {"V1v": 0.3, "V1d": 0.5}, "b": {"V1v": 0.4, "V1d": 0.2}, "c": {"V1v": 0.1}})
-    means = overall_scores(planted).set_index("method")["r"]
-    (difference,) = overall_differences(planted, "b", "a")["difference"]
-    np.testing.assert_allclose(difference, means["b"] - means["a"])
-    assert overall_differences(planted, "b", "nobody").empty
-
-
-def test_nothing_in_common_is_an_empty_summary() -> None:
-    planted = scores({"a": {"V1v": 0.3}, "b": {"V1d": 0.4}})
-    assert overall_scores(planted).empty
-    assert overall_differences(planted, "a", "b").empty
-
-
 def test_summary_of_all_vertices_reads_rois_from_the_data_set(choose_runs: Any, finish: Any, source: Source) -> None:
     """A vertex's r is its column's number / 200, so that a ROI's r tells which vertices were taken."""
     choice = choose_runs("all")
@@ -126,7 +80,7 @@ def test_summary_of_all_vertices_reads_rois_from_the_data_set(choose_runs: Any, 
     np.testing.assert_allclose(differences.loc["V1d", "difference"], 0.15)
     assert differences.loc["V1d", "n_vertices"] == 28
     # The whole is what was chosen; its parts are not counted again.
-    assert list(found.overall["n_areas"]) == [1, 1]
+    assert list(found.overall["n_rois"]) == [1, 1]
     assert found.n_vertices == 120
 
 
