@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from brainviz.datasets.base import HEMISPHERE_NAMES
+from brainviz.encoding import published
 from brainviz.ui.comparison import PROTOCOL, TEST_R, ceiling_frame, over_subjects
 from brainviz.ui.errors import plain
 from brainviz.ui.shown import Shown
@@ -27,6 +28,10 @@ def show_summary(shown: Shown) -> None:
     st.caption(" ".join(_about_the_numbers(shown)))
     if shown.how.score == TEST_R:
         st.caption(ceiling_words(shown))
+        if shown.how.published:
+            scores = published.published_algonauts()
+            named = ", ".join(f"{row.model} {row.score:g}" for row in scores.itertuples())
+            st.caption(f":material/menu_book: Published Algonauts scores: {named}. {published.ALGONAUTS_SOURCE}")
 
 
 def _show_mean(shown: Shown, method: str) -> None:

@@ -191,7 +191,12 @@ def show_groups(shown: Shown) -> None:
     if several:
         both = [over_subjects(found, ["group"], value).assign(of=value) for value in ("difference", "improved")]
         _numbers(pd.concat(both)[["group", "of", "n_subjects", "mean", "sd", "low", "high"]])
-    _numbers(found)
+    if beside is not None and (first, second) == ("contrastive", "untuned"):
+        improved = published.published_improved().rename(columns={"improved": "improved, published"})
+        _numbers(found.merge(improved, on="group", how="left"))
+        st.caption(f":material/menu_book: improved, published: {published.IMPROVED_PROTOCOL}")
+    else:
+        _numbers(found)
     download(
         "Group differences, CSV",
         lambda: csv_text(found, shown.about((first, second), f"{first} − {second}")),

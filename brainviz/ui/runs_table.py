@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
+from brainviz.encoding import published
 from brainviz.runs.specs import Spec
 from brainviz.runs.store import Run, Store
 from brainviz.ui.binding import bound
@@ -42,8 +43,12 @@ def show_runs(frame: pd.DataFrame) -> None:
         return
     column = st.column_config
     drawn = frame.assign(run=frame["run"].str[:8], information_interval=_intervals(frame))
+    known = published.published_information().rename(columns={"nats": "information_published"})
+    drawn = drawn.merge(known, on=["hemi", "roi"], how="left")
+    drawn["information_published"] = drawn["information_published"].where(drawn["information_nats"].notna())
     order = [name for name in frame.columns if name not in ("information_low", "information_high")]
-    order.insert(order.index("information_nats") + 1, "information_interval")
+    place = order.index("information_nats") + 1
+    order[place:place] = ["information_interval", "information_published"]
     st.dataframe(
         drawn[order].dropna(axis="columns", how="all"),
         hide_index=True,
@@ -56,6 +61,9 @@ def show_runs(frame: pd.DataFrame) -> None:
             ),
             "information_nats": column.NumberColumn("information", format="%.2f", help=INFORMATION_WORDS),
             "information_interval": column.TextColumn("95 % interval", help="Of the information, nats."),
+            "information_published": column.NumberColumn(
+                "published", format="%.2f", help=f"{published.INFORMATION_PROTOCOL} {published.SOURCE}."
+            ),
             "information_limit": column.NumberColumn("limit", format="%.2f", help="The most the bound can be, nats."),
             "seconds": column.NumberColumn(format="%.0f"),
             "submitted": column.DatetimeColumn(format="YYYY-MM-DD HH:mm", help="Universal time."),

@@ -273,6 +273,10 @@ def test_every_view(tiny: None, visit: Visit, finish_encoding: Finish, subjects:
         asked_whose = "Subject shown" in [box.label for box in at.selectbox]
         assert asked_whose == (view in ("Vertices", "Map") and len(subjects) > 1)
         assert ("arXiv 2410.06067" in said(at)) == (view in ("ROIs", "Groups"))
+        assert "Published Algonauts scores" in said(at)
+        if view == "Groups":
+            beside = [frame.value for frame in at.dataframe if "improved, published" in frame.value]
+            assert [list(frame["improved, published"].dropna().unique()) for frame in beside] == [[0.83, 0.93, 0.78]]
 
 
 def test_published_values_are_said_to_be_missing(tiny: None, visit: Visit, finish_encoding: Finish) -> None:
