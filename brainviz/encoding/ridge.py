@@ -35,7 +35,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 from torch import Tensor
 
 from brainviz.encoding.pca import centred_gram, leading_eigenvectors
@@ -50,6 +50,9 @@ PANEL = 256
 #: A filter is left out (see 4 above) when it contributes less than this share of the largest filter's contribution;
 #: 1e-6 moves no r by more than float32 does, even for targets that depend on the smallest axis alone.
 FILTER_TOLERANCE = {torch.float32: 1e-6, torch.float64: 2e-16}
+
+#: Features count as uncorrelated when their correlations, as a matrix, have a norm of at most so many roundings.
+UNCORRELATED = 200
 
 #: With `extend`, the grid grows at an edge while more than this share of the targets choose that edge ...
 EDGE_SHARE = 0.05
@@ -438,11 +441,30 @@ def _principal_axes(X: NDArray[np.floating], order: NDArray[np.intp], device: to
     if X.shape[1] <= len(X):
         centred = torch.from_numpy(X[order]).to(device, torch.float64)
         centred -= mean
-        eigenvalues, directions = leading_eigenvectors(centred.T @ centred, X.shape[1], rounding)
+        gram = centred.T @ centred
+        if _is_diagonal(gram, X.dtype):  # scores of a PCA of these rows, as an encoding model has them
+            squares, place = gram.diagonal().sort(descending=True)
+            kept = place[squares > rounding * squares[0]]
+            directions = torch.eye(len(gram), dtype=torch.float64, device=device)[:, kept]
+            return _Axes(order, mean, centred[:, kept], squares[: len(kept)], directions)
+        eigenvalues, directions = leading_eigenvectors(gram, X.shape[1], rounding)
         return _Axes(order, mean, centred @ directions, eigenvalues, directions)
     gram = centred_gram(X, order, device, np.float64)[1]
     eigenvalues, vectors = leading_eigenvectors(gram, len(X), rounding)
     return _Axes(order, mean, vectors * eigenvalues.sqrt(), eigenvalues, None)
+
+
+def _is_diagonal(gram: Tensor, dtype: DTypeLike) -> bool:
+    """Whether the features are uncorrelated, to the rounding that their dtype brings.
+
+    With E the matrix of their correlations, taken for 0, solutions are wrong by a share of about its norm at most.
+    """
+    scale = gram.diagonal().sqrt()
+    if float(scale.max()) == 0:
+        return False
+    scale = scale.clamp(min=torch.finfo(gram.dtype).tiny)
+    correlations = (gram / scale / scale[:, None]).fill_diagonal_(0.0)
+    return float(correlations.norm()) <= UNCORRELATED * float(np.finfo(dtype).eps)
 
 
 def _coordinates(design: RidgeDesign, X_new: NDArray[np.floating]) -> Tensor:

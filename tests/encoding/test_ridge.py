@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold
 
@@ -417,3 +418,21 @@ def test_features_that_do_not_belong_to_the_model_are_refused(X: Array) -> None:
 def test_penalties_that_cannot_be_fitted_with_are_refused(alpha: float | list[float]) -> None:
     with pytest.raises(SpecError):
         prepare_ridge(X0, ALPHAS).refit(Y0, alpha)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
+@pytest.mark.parametrize("rotated", [False, True])
+def test_scores_of_a_pca_are_on_their_axes_already(dtype: type, tolerance: float, rotated: bool) -> None:
+    """Then no decomposition is needed, and the outcome is what it is for the same features turned."""
+    X, Y = planted(80, 12, 5)
+    scores = PCA(svd_solver="full").fit_transform(X) * np.geomspace(1, 1e-3, 12)
+    turn = np.linalg.qr(np.random.default_rng(1).standard_normal((12, 12)))[0] if rotated else np.eye(12)
+    fit = fit_ridge((scores @ turn).astype(dtype), Y.astype(dtype), ALPHAS, seed=2)
+    np.testing.assert_allclose(
+        fit.cv_r, slow_scores(scores, Y, ALPHAS, assign_folds(80, 5, seed=2)).max(axis=0), atol=10 * tolerance
+    )
+    reference = Ridge(fit.alpha, solver="svd").fit(scores, Y)
+    np.testing.assert_allclose(turn @ fit.coef, reference.coef_.T, atol=100 * tolerance)
+    axes = prepare_ridge((scores @ turn).astype(dtype), ALPHAS).axes
+    assert axes.directions is not None
+    assert bool((axes.directions.count_nonzero(dim=0) == 1).all()) is not rotated
