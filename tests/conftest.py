@@ -156,7 +156,8 @@ def finish_run(cache: Path) -> Callable[..., Run]:
 def finish_encoding_run(finish_run: Callable[..., Run]) -> Callable[..., Run]:
     """Return a function that writes a finished encoding run of one ROI from planted r (layers, vertices).
 
-    The layer with the highest mean cv_r is its own best; without a cv_r it is 0.8 r. Replicates of a mean are the mean
+    The layer with the highest mean cv_r is its own best; without a cv_r it is 0.8 r. The authors' score is as cv_r.
+    Replicates of a mean are the mean
     plus `resamples`, the same for all runs, times `noise`: their interval is the mean -0.019 to +0.019 for noise 0.01.
     The noise ceiling is the data set's.
     """
@@ -185,7 +186,8 @@ def finish_encoding_run(finish_run: Callable[..., Run]) -> Callable[..., Run]:
                     {"hemi": hemi, "roi": name, "layer": layer, "own": number == own, "n_vertices": len(part)}
                     | {"nan_vertices": int(np.isnan(mine).sum()), "r_mean": mean, "r_low": low, "r_high": high}
                     | {"r_median": float(np.nanmedian(mine)), "cv_r_mean": float(np.nanmean(cv_r[number, part]))}
-                    | {"cv_r_median": float(np.nanmedian(cv_r[number, part]))}
+                    | {"cv_r_median": float(np.nanmedian(cv_r[number, part])), "protocol_own": number == own}
+                    | {"protocol_r_mean": float(np.nanmean(cv_r[number, part]))}
                     | {"ceiling": ceiling[part].mean(), "ceiling_r": root.mean(), "no_ceiling": 0 if known else np.nan}
                     | {"r_over_ceiling": float(np.nanmean(mine / root)) if known else np.nan}
                     | {"algonauts_score": float(np.nanmean(100 * mine**2 / root**2)) if known else np.nan}
@@ -193,6 +195,7 @@ def finish_encoding_run(finish_run: Callable[..., Run]) -> Callable[..., Run]:
         own = int(np.nanmean(cv_r, axis=1).argmax())
         best, n_test = r[own], 6
         arrays = {"r": r, "cv_r": cv_r, "alpha": np.ones_like(r), "own": np.full(len(columns), own), "columns": columns}
+        arrays |= {"protocol_r": cv_r, "offset": np.zeros(len(columns))}
         arrays |= {"r_low": best - 0.1, "r_high": best + 0.1, "replicates": np.stack(replicates, axis=1)}
         arrays |= {"predicted": np.zeros((len(columns), n_test), np.float32), "test_rows": np.arange(n_test)}
         positions = dataset.positions(spec.subject, hemi)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainviz.encoding.metrics import share_improved
 from brainviz.encoding.statistics import interval, spread
+from brainviz.errors import SpecError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,8 +25,8 @@ FACES = ("OFA", "FFA-1", "FFA-2", "mTL-faces", "aTL-faces")
 PLACES = ("OPA", "PPA", "RSC")
 WORDS = ("OWFA", "VWFA-1", "VWFA-2", "mfs-words", "mTL-words")
 
-#: Groups of ROIs that are summarised together (methods, sections 10 and 11). Unions and streams overlap with these, so
-#: that no group counts a vertex twice; each anatomical stream is a group of its own.
+#: Groups of ROIs that are summarised together (methods, sections 10 and 11). Unions and streams, which overlap with
+#: the single ROIs by their making, are in none with these; each anatomical stream is a group of its own.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "all ROIs": (*EARLY, *BODIES, *FACES, *PLACES, *WORDS),
     "early": EARLY,
@@ -205,11 +206,18 @@ def over_subjects(frame: pd.DataFrame, by: list[str], value: str) -> pd.DataFram
     frame
         The columns `by`, and ``n_subjects``, ``mean``, ``sd``, ``low``, ``high``; the last three are NaN for fewer than
         two subjects.
+
+    Raises
+    ------
+    SpecError
+        A subject has more than one row in a combination.
     """
     import pandas as pd
 
     rows = []
     for key, group in frame.groupby(by, sort=False):
+        if group["subject"].duplicated().any():
+            raise SpecError("A subject would count more than once.", got=str(dict(zip(by, key, strict=True))))
         over = spread(group[value].to_numpy(np.float64))
         names = dict(zip(by, key, strict=True))
         rows.append(

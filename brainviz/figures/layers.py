@@ -43,7 +43,7 @@ def layer_heatmap(rows: pd.DataFrame, provenance: Provenance) -> go.Figure:
     hemispheres = [hemi for hemi in HEMISPHERE_NAMES if (rows["hemi"] == hemi).any()]
     methods, rois = list(method_colours(rows["method"])), appearance(_sequences(rows, "roi"))
     layers = appearance(_sequences(rows, "layer"))
-    plot = len(hemispheres) * CELL_PIXELS * max(len(rois), 3) + (len(hemispheres) - 1) * GAP_PIXELS
+    plot = len(hemispheres) * CELL_PIXELS * max(len(rois), 6) + (len(hemispheres) - 1) * GAP_PIXELS
     figure = make_subplots(
         rows=len(hemispheres),
         cols=len(methods),

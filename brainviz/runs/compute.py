@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainviz.datasets.splits import hold_out
-from brainviz.errors import RunError, WeightsError
+from brainviz.errors import RunError, SpecError, WeightsError
 from brainviz.runs.context import Context, open_pictures, read_images, read_responses
 from brainviz.runs.encode import comparison, encoding
 from brainviz.runs.requests import require_roi, weights_path
@@ -257,7 +257,10 @@ def _known_layers(spec: FeaturesSpec, store: Store) -> dict[str, Run]:
     """Return which of the layers a finished run of the same network state and pictures has."""
     found: dict[str, Run] = {}
     for run in store.runs(kind="features", state="done"):
-        other = run.spec
+        try:
+            other = run.spec
+        except SpecError:  # written by another version
+            continue
         assert isinstance(other, FeaturesSpec)
         if other.model_copy(update={"layers": spec.layers}) == spec:
             found |= {layer: run for layer in other.layers if layer in spec.layers and _whole(run, layer)}

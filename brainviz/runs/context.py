@@ -23,6 +23,9 @@ from brainviz.runs.store import Run, Store
 if TYPE_CHECKING:
     from brainviz.datasets.index import DatasetIndex
 
+#: With two pictures every correlation is 1 or -1.
+MIN_TEST_PICTURES = 3
+
 #: Progress is written down at most so often.
 PROGRESS_SECONDS = 0.5
 
@@ -124,11 +127,11 @@ def open_pictures(spec: Spec, splitting: SplitFields, context: Context) -> Pictu
     dataset, index = load_dataset(spec.dataset, context.store.cache, context.progress("checking the data set"))
     dataset.require_subject(spec.subject)
     split = split_pictures(index, splitting.test_share, splitting.split_seed)[spec.subject]
-    if len(split.train) < 2 or len(split.test) < 2:
+    if len(split.train) < 2 or len(split.test) < MIN_TEST_PICTURES:
         raise DatasetError(
             f"{spec.subject} has too few pictures to divide.",
             got=f"{len(split.train)} to train and {len(split.test)} to test",
-            expected="at least 2 of each",
+            expected=f"at least 2 to train and {MIN_TEST_PICTURES} to test",
             mend="choose another test share.",
         )
     return Pictures(dataset, index, spec.subject, split)
@@ -150,7 +153,7 @@ def read_responses(pictures: Pictures, hemi: str, roi: str) -> NDArray[np.float3
             f"{roi} of {pictures.subject} in the {HEMISPHERE_NAMES[hemi]} has responses that are not numbers.",
             got=f"NaN or infinite values in {broken.size} of {responses.shape[1]} vertices",
             expected="finite numbers",
-            mend="repair the data (`python -m brainviz check` names the rows), or choose a ROI without them.",
+            mend="repair the data (`python -m brainviz check` says where), or choose a ROI without them.",
         )
     return responses
 

@@ -7,7 +7,7 @@ that lies in two of them is there twice. ``areas.json`` says where each begins a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainviz.datasets.base import ALL_VERTICES, MIN_ROI_VERTICES
+from brainviz.datasets.base import ALL_VERTICES, HEMISPHERE_NAMES, MIN_ROI_VERTICES
 from brainviz.datasets.splits import Split
 from brainviz.errors import DatasetError
 from brainviz.runs.context import Context, Pictures, open_pictures, read_responses
@@ -66,8 +66,13 @@ class Area:
     parts: Mapping[str, NDArray[np.int64]]
 
 
-def open_area(pictures: Pictures, hemi: str, roi: str) -> Area:
-    """Return an area with its responses.
+def open_areas(pictures: Pictures, areas: Sequence[tuple[str, str]]) -> list[Area]:
+    """Return areas with their responses, in order; a ROI that is one of them is no part of another."""
+    return [open_area(pictures, hemi, roi, {other for where, other in areas if where == hemi}) for hemi, roi in areas]
+
+
+def open_area(pictures: Pictures, hemi: str, roi: str, apart: Collection[str] = ()) -> Area:
+    """Return an area with its responses; ROIs that are `apart` are not among its parts.
 
     Raises
     ------
@@ -81,7 +86,8 @@ def open_area(pictures: Pictures, hemi: str, roi: str) -> Area:
     parts = {roi: np.arange(len(columns))}
     if roi == ALL_VERTICES:
         masks = dataset.rois(subject, hemi)
-        parts |= {name: np.flatnonzero(mask) for name, mask in masks.items() if mask.sum() >= MIN_ROI_VERTICES}
+        known = {name: np.flatnonzero(mask) for name, mask in masks.items() if mask.sum() >= MIN_ROI_VERTICES}
+        parts |= {name: part for name, part in known.items() if name not in apart}
     return Area(
         hemi,
         roi,
@@ -128,14 +134,17 @@ def encoding(spec: EncodingSpec, context: Context) -> dict[str, Any]:
     """Predict the responses of ROIs from every layer's scores, and find each ROI's best layer.
 
     Layer and penalty are chosen by cross-validated r inside the training pictures; r is on the test pictures, which
-    nothing was chosen on, for every layer. Writes ``areas.json``, ``rois.parquet`` (see `roi_rows`), ``replicates``
-    (B, rows), ``r``, ``cv_r``, ``alpha`` (L, e), ``own`` (e,) the number of the area's best layer, and at that layer
+    nothing was chosen on, for every layer. A tuned network has seen the responses to the training pictures: that makes
+    its cross-validated r too high, and its choice of layer and penalty less good, but leaves its test r honest.
+
+    Writes ``areas.json``, ``rois.parquet`` (see `roi_rows`), ``replicates`` (B, rows), ``r``, ``cv_r``, ``alpha``,
+    ``protocol_r`` (L, e), ``own`` (e,) the number of the area's best layer, and at that layer
     ``r_low``, ``r_high`` (e,), ``predicted`` (e, n_test) and ``offset`` (e,), whose sum is the predicted response;
     ``test_rows`` (n_test,), ``columns`` (e,), and ``positions`` (e,) on a mesh.
     """
     pictures = open_pictures(spec, spec.features, context)
     scored = context.finished(spec.features)
-    areas = [open_area(pictures, hemi, roi) for hemi, roi in spec.areas]
+    areas = open_areas(pictures, spec.areas)
     train, test = pictures.split.train, pictures.split.test
     from brainviz.encoding.ridge import prepare_ridge
     from brainviz.encoding.statistics import bootstrap_weights
@@ -158,10 +167,37 @@ def encoding(spec: EncodingSpec, context: Context) -> dict[str, Any]:
             extend=True,
             device=context.device,
         )
+        protocol = _protocol_design(scores[order[test]], spec, pictures.groups(order[test]), context.device)
         for place, area in enumerate(areas):
-            record.add(number, place, fit_area(design, scores[order[test]], area, train, test, weights, context.device))
+            fitted = fit_area(design, scores[order[test]], area, train, test, weights, context.device)
+            record.add(number, place, fitted, protocol_r(protocol, area, test))
             tell(number * len(areas) + place + 1, len(layers) * len(areas))
     return record.write(layers, pictures, context)
+
+
+def _protocol_design(
+    scores: NDArray[np.float32], spec: EncodingSpec, groups: NDArray[np.int64], device: str
+) -> RidgeDesign | None:
+    """Return the test pictures made ready for the authors' protocol; None where they are too few for the folds."""
+    from brainviz.encoding.ridge import prepare_ridge
+
+    try:
+        return prepare_ridge(
+            scores, spec.alphas, spec.n_folds, groups=groups, seed=spec.seed, extend=True, device=device
+        )
+    except DatasetError:
+        return None
+
+
+def protocol_r(design: RidgeDesign | None, area: Area, test: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the authors' score, shape (v,): r cross-validated inside the held-out pictures, at the best penalty.
+
+    It is optimistic, as penalty and layer are chosen by the score itself. Inside the training pictures it could not be
+    taken for tuned networks: these have seen the responses there, and would seem to predict even noise.
+    """
+    if design is None:
+        return np.full(len(area.columns), np.nan)
+    return design.select(area.responses, rows=test).cv_r
 
 
 def fit_area(
@@ -208,13 +244,14 @@ class _Record:
         ends = np.cumsum([len(area.columns) for area in areas]).tolist()
         self.spans = [slice(end - len(area.columns), end) for end, area in zip(ends, areas, strict=True)]
         e = int(ends[-1])
-        self.r, self.cv_r, self.alpha = np.full((3, n_layers, e), np.nan)
+        self.r, self.cv_r, self.alpha, self.protocol_r = np.full((4, n_layers, e), np.nan)
         self.best: dict[int, tuple[float, int, LayerFit]] = {}
         self.replicates: dict[tuple[int, int], NDArray[np.float32]] = {}
 
-    def add(self, layer: int, place: int, fit: LayerFit) -> None:
-        """Take the fit of an area on a layer, given in the order of the layers."""
+    def add(self, layer: int, place: int, fit: LayerFit, protocol: NDArray[np.float64]) -> None:
+        """Take the fit of an area on a layer, given in the order of the layers, and its score by the authors' way."""
         span = self.spans[place]
+        self.protocol_r[layer, span] = protocol
         self.r[layer, span], self.cv_r[layer, span], self.alpha[layer, span] = fit.r, fit.cv_r, fit.alpha
         self.replicates[place, layer] = fit.replicates
         mean = finite_mean(fit.cv_r)
@@ -226,9 +263,11 @@ class _Record:
         for place, area in enumerate(self.areas):
             if place not in self.best:
                 raise DatasetError(
-                    f"No vertex of {area.roi} can be predicted.",
+                    f"No vertex of {area.roi} of {pictures.subject} can be predicted in the "
+                    f"{HEMISPHERE_NAMES[area.hemi]}.",
                     got="constant responses only",
-                    mend="check the data set, or choose another ROI.",
+                    expected="responses that differ between pictures",
+                    mend="check the data set, or leave this ROI out.",
                 )
         best = [self.best[place] for place in range(len(self.areas))]
         fits = [fit for _, _, fit in best]
@@ -239,6 +278,7 @@ class _Record:
             "r": self.r,
             "cv_r": self.cv_r,
             "alpha": self.alpha,
+            "protocol_r": self.protocol_r,
             "own": own,
             "r_low": np.concatenate([fit.low for fit in fits]),
             "r_high": np.concatenate([fit.high for fit in fits]),
@@ -268,23 +308,24 @@ class _Record:
             span = self.spans[place]
             for number, (roi, part) in enumerate(area.parts.items()):
                 of_layers = [self.replicates[place, layer][:, number] for layer in range(len(layers))]
-                r, cv_r = self.r[:, span][:, part], self.cv_r[:, span][:, part]
-                rows += roi_rows(area.hemi, roi, layers, r, cv_r, of_layers, area.ceiling[part])
+                r, cv_r, protocol = (each[:, span][:, part] for each in (self.r, self.cv_r, self.protocol_r))
+                rows += roi_rows(area.hemi, roi, layers, r, cv_r, protocol, of_layers, area.ceiling[part])
                 replicates += of_layers
         return rows, np.stack(replicates, axis=1)
 
     def _scalars(
         self, layers: Sequence[str], own: NDArray[np.int64], rows: Sequence[dict[str, Any]], n_train: int, n_test: int
     ) -> dict[str, Any]:
-        """Return the scalars over all vertices of all areas, each at its area's best layer."""
-        vertices = np.arange(len(own))
-        r, cv_r = self.r[own, vertices], self.cv_r[own, vertices]
-        ceiling = np.concatenate([area.ceiling for area in self.areas])
+        """Return the scalars over all vertices, each once and at the best layer of the first area that holds it."""
+        where = np.concatenate([[f"{area.hemi} {column}" for column in area.columns] for area in self.areas])
+        vertices = np.sort(np.unique(where, return_index=True)[1])
+        r, cv_r = self.r[own[vertices], vertices], self.cv_r[own[vertices], vertices]
+        ceiling = np.concatenate([area.ceiling for area in self.areas])[vertices]
         scalars = {
             "layer": ", ".join(dict.fromkeys(layers[number] for number in own)),
             "n_train": n_train,
             "n_test": n_test,
-            "n_vertices": len(own),
+            "n_vertices": len(vertices),
             "nan_vertices": int(np.isnan(r).sum()),
             "r_mean": finite_mean(r),
             "r_median": finite_median(r),
@@ -307,6 +348,7 @@ def roi_rows(
     layers: Sequence[str],
     r: NDArray[np.float64],
     cv_r: NDArray[np.float64],
+    protocol: NDArray[np.float64],
     replicates: Sequence[NDArray[np.float32]],
     ceiling: NDArray[np.float64],
 ) -> list[dict[str, Any]]:
@@ -316,8 +358,8 @@ def roi_rows(
     ----------
     hemi, roi : str
     layers : L names
-    r, cv_r : (L, v) array
-        On the test pictures, and cross-validated inside the training pictures.
+    r, cv_r, protocol : (L, v) array
+        On the test pictures; cross-validated inside the training pictures; and inside the test pictures (`protocol_r`).
     replicates : L arrays (B,)
         Bootstrap replicates of the mean r.
     ceiling : (v,) array
@@ -327,18 +369,18 @@ def roi_rows(
     -------
     list of dict
         ``hemi roi layer own n_vertices nan_vertices r_mean r_low r_high r_median cv_r_mean cv_r_median``, where ``own``
-        marks the layer with the highest mean cv_r; and ``ceiling`` (mean), ``ceiling_r`` (mean of its root),
-        ``r_over_ceiling`` (mean of r over that root, for vertices that have a ceiling), ``no_ceiling`` (vertices
-        without one) and ``algonauts_score``, which are NaN where no vertex has a ceiling.
+        marks the layer with the highest mean cv_r; ``protocol_r_mean`` and ``protocol_own``, the authors' score and
+        the layer with the highest; and ``ceiling`` (mean), ``ceiling_r`` (mean of its root),
+        ``r_over_ceiling`` (mean of r over that root, for vertices that have a ceiling), ``no_ceiling`` (vertices whose
+        ceiling is 0 or not known) and ``algonauts_score``, which are NaN where nothing is known.
     """
     from brainviz.encoding.metrics import algonauts_score
     from brainviz.encoding.statistics import interval
 
-    means = [finite_mean(of_layer) for of_layer in cv_r]
-    known = [mean for mean in means if mean is not None]
-    own = means.index(max(known)) if known else -1
+    means, own = _best(cv_r)
+    protocol_means, protocol_own = _best(protocol)
     has = ceiling > 0
-    root = np.sqrt(np.where(has, ceiling, np.nan))
+    root = np.sqrt(ceiling)
     rows = []
     for number, layer in enumerate(layers):
         mean = finite_mean(r[number])
@@ -357,14 +399,23 @@ def roi_rows(
                 "r_median": _number(finite_median(r[number])),
                 "cv_r_mean": _number(means[number]),
                 "cv_r_median": _number(finite_median(cv_r[number])),
+                "protocol_r_mean": _number(protocol_means[number]),
+                "protocol_own": number == protocol_own,
                 "ceiling": _number(finite_mean(ceiling)),
                 "ceiling_r": _number(finite_mean(root)),
-                "r_over_ceiling": _number(finite_mean(r[number] / root)),
-                "no_ceiling": int((~has).sum()) if has.any() else np.nan,
-                "algonauts_score": algonauts_score(r[number], ceiling).mean,
+                "r_over_ceiling": _number(finite_mean(r[number] / np.where(has, root, np.nan))),
+                "no_ceiling": int((~has).sum()) if np.isfinite(ceiling).any() else np.nan,
+                "algonauts_score": np.nan if mean is None else algonauts_score(r[number], ceiling).mean,
             }
         )
     return rows
+
+
+def _best(scores: NDArray[np.float64]) -> tuple[list[float | None], int]:
+    """Return each layer's mean over the vertices, (L, v), and the number of the best layer; -1 where there is none."""
+    means = [finite_mean(of_layer) for of_layer in scores]
+    known = [mean for mean in means if mean is not None]
+    return means, means.index(max(known)) if known else -1
 
 
 def _pairing(split: Split, n: int, spec: EncodingSpec) -> NDArray[np.int64]:
@@ -400,6 +451,8 @@ def comparison(spec: ComparisonSpec, context: Context) -> dict[str, Any]:
         for area in first.areas:
             measured = np.asarray(area.responses[test])
             for roi, part in area.parts.items():
+                if roi != area.roi and (area.hemi, roi) in spec.areas:
+                    continue  # it has a pair of its own
                 one, other = first.at(area.hemi, roi, spec.layer), second.at(area.hemi, roi, spec.layer)
                 if one is None or other is None:
                     continue
@@ -409,7 +462,7 @@ def comparison(spec: ComparisonSpec, context: Context) -> dict[str, Any]:
                     measured[:, part],
                     [np.arange(len(part))],
                     n_permutations=spec.n_permutations,
-                    seed=spec.seed,
+                    seed=spec.exchange_seed,
                     groups=pictures.groups(test),
                     device=context.device,
                 )
@@ -421,7 +474,7 @@ def comparison(spec: ComparisonSpec, context: Context) -> dict[str, Any]:
                         "roi": roi,
                         "layer_first": one.layer,
                         "layer_second": other.layer,
-                        "n_vertices": len(part),
+                        "n_vertices": int((np.isfinite(r_first) & np.isfinite(r_second)).sum()),
                         "r_first": one.r_mean,
                         "r_second": other.r_mean,
                         "difference": _number(finite_mean(r_first - r_second)),
@@ -467,7 +520,7 @@ class EncodingRun:
     def __init__(self, spec: EncodingSpec, pictures: Pictures, context: Context) -> None:
         self.spec, self.pictures, self.context = spec, pictures, context
         self.run: Run = context.finished(spec)
-        self.areas = [open_area(pictures, hemi, roi) for hemi, roi in spec.areas]
+        self.areas = open_areas(pictures, spec.areas)
         self._table = read_table(self.run)
         self._replicates = self.run.array("replicates")
         self._known: dict[tuple[str, str, str], NDArray[np.float32]] = {}
@@ -508,7 +561,7 @@ class EncodingRun:
         split = self.pictures.split
         scores = self.context.finished(self.spec.features).array(f"scores_{layer}")
         order = _pairing(split, len(scores), self.spec)
-        design = prepare_ridge(scores[order[split.train]], alpha[:1], device=self.context.device)
+        design = prepare_ridge(scores[order[split.train]], alpha[:1], self.spec.n_folds, device=self.context.device)
         predicted = np.empty((len(alpha), len(split.test)), np.float32)
         for columns, values, _ in design.predict(scores[order[split.test]], area.responses, alpha, rows=split.train):
             predicted[columns] = values.T
@@ -534,7 +587,13 @@ def write_table(context: Context, name: str, rows: Sequence[Mapping[str, Any]]) 
 
 
 def read_table(run: Run) -> pd.DataFrame:
-    """Return the table of ROIs of an encoding or comparison run."""
+    """Return the table of ROIs of an encoding or comparison run.
+
+    Raises
+    ------
+    RunError
+        The run is not done, or its table is damaged.
+    """
     import pandas as pd
 
     return pd.read_parquet(run.file(ROIS))

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from brainviz.config import cache_dir, load_config, nearest
-from brainviz.datasets.base import HEMISPHERE_NAMES, MIN_ROI_VERTICES, Dataset
+from brainviz.datasets.base import HEMISPHERE_NAMES, HEMISPHERES, MIN_ROI_VERTICES, Dataset
 from brainviz.errors import DatasetError, SpecError
 from brainviz.runs.specs import (
     METHOD_DEFAULTS,
@@ -202,7 +202,12 @@ def default_settings(
     settings |= {"weights": backbones.default_weights(network), "image_size": backbones.default_image_size(network)}
     if "layers" in fields:
         settings["layers"] = backbones.candidate_layers(network)
-    return settings | {name: value for name, value in suggested.items() if name in fields} | {"network": network}
+    usable = {
+        name: value
+        for name, value in suggested.items()
+        if name in fields and (method is None or method in fields[name].methods)
+    }
+    return settings | usable | {"network": network}
 
 
 def make_spec(
@@ -248,24 +253,28 @@ def make_spec(
         There are no such weights.
     """
     require_kind(kind)
-    method = method or methods(kind)[0]
-    known = methods(kind)
-    if method not in known:
-        raise SpecError(
-            "There is no such method.", got=method, expected=", ".join(known), mend=_suggestion(method, known)
-        )
-    baseline = values.pop("baseline", UNTUNED) if kind == "comparison" else None
+    method = _known_method(method or methods(kind)[0], methods(kind))
+    baseline = _known_method(str(values.pop("baseline", UNTUNED)), STATES) if kind == "comparison" else None
     _require_known(kind, (method, baseline) if baseline else (method,), values)
     dataset.require_subject(subject)
     _require_pictures(index, subject)
     place = _Place(dataset, index, subject, hemi, roi, allow_files)
     spec: Spec
     if kind == "comparison":
-        spec = _comparison(place, (method, str(baseline)), values)
+        spec = _comparison(place, (method, baseline or UNTUNED), values)
     else:
         spec = _one_spec(kind, place, method, values)
     remember_dataset(dataset, index)
     return spec
+
+
+def _known_method(method: str, known: Sequence[str]) -> str:
+    """Return the method; raise `SpecError` unless there is such a one."""
+    if method not in known:
+        raise SpecError(
+            "There is no such method.", got=method, expected=", ".join(known), mend=_suggestion(method, known)
+        )
+    return method
 
 
 def compare(first: Sequence[EncodingSpec], second: Sequence[EncodingSpec], **settings: Any) -> ComparisonSpec:
@@ -276,7 +285,7 @@ def compare(first: Sequence[EncodingSpec], second: Sequence[EncodingSpec], **set
     first, second : sequence of EncodingSpec
         Of one subject; run i of both is about the same ROIs.
     **settings
-        ``layer``, ``n_permutations``, ``seed``.
+        ``layer``, ``n_permutations``, ``exchange_seed``.
 
     Raises
     ------
@@ -284,6 +293,10 @@ def compare(first: Sequence[EncodingSpec], second: Sequence[EncodingSpec], **set
         The runs cannot be compared.
     """
     fields = {"dataset": first[0].dataset, "subject": first[0].subject} if first else {}
+    if len(first) == len(second):
+        # In one order, whichever the ROIs were picked in, so that the same tests are one run.
+        pairs = sorted(zip(first, second, strict=True), key=lambda pair: pair[0].areas)
+        first, second = [one for one, _ in pairs], [other for _, other in pairs]
     return _build(ComparisonSpec, {**fields, **settings}, first=tuple(first), second=tuple(second))
 
 
@@ -304,7 +317,15 @@ class _Place:
             raise SpecError(
                 "Hemisphere and ROI must be named.", got=f"hemi {self.hemi}, roi {self.roi}", mend="give both."
             )
-        hemispheres = ("lh", "rh") if self.hemi == "both" else (self.hemi,)
+        hemispheres = HEMISPHERES if self.hemi == "both" else (self.hemi,)
+        here = self.dataset.hemispheres(self.subject)
+        if self.hemi == "both" and here != HEMISPHERES:
+            raise SpecError(
+                f"{self.subject} has responses in one hemisphere only.",
+                got="hemisphere both",
+                expected=", ".join(here),
+                mend="name that hemisphere.",
+            )
         rois = sorted({name.strip() for name in self.roi.split(SEPARATOR)} - {""})
         areas = [(hemi, roi) for hemi in hemispheres for roi in rois]
         if not areas:

@@ -167,6 +167,11 @@ class FeaturesSpec(NetworkFields, SplitFields, Spec):
     n_components: int = setting(1000, "PCA components", "principal components per layer, at most", ge=1)
     seed: int = setting(0, "Seed", "of random weights", ge=0)
 
+    @field_validator("layers")
+    @classmethod
+    def _each_once(cls, layers: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(layers))
+
     @model_validator(mode="after")
     def _tuned_state_agrees(self) -> FeaturesSpec:
         if self.finetune is not None:
@@ -216,6 +221,12 @@ class EncodingSpec(Spec):
     shuffle_images: bool = setting(False, "Shuffle pictures", "control: pair the responses with the wrong pictures")
     seed: int = setting(0, "Seed", "of the folds, of the resamples and of the shuffling", ge=0)
 
+    @field_validator("alphas")
+    @classmethod
+    def _ascending(cls, alphas: tuple[float, ...]) -> tuple[float, ...]:
+        """Sort the penalties, each once: the same grid is the same run."""
+        return tuple(sorted(set(alphas)))
+
     @field_validator("roi")
     @classmethod
     def _one_spelling(cls, roi: str) -> str:
@@ -262,9 +273,14 @@ class ComparisonSpec(Spec):
         "", "Layer", "the same one for both methods; empty: each method's own best layer", group="comparison"
     )
     n_permutations: int = setting(
-        5000, "Permutations", "random exchanges; the smallest p is 1 / (this + 1)", group="comparison", ge=99, le=10**6
+        5000,
+        "Permutations",
+        "random exchanges; the smallest p is 1 / (this + 1)",
+        group="comparison",
+        ge=99,
+        le=100_000,
     )
-    seed: int = setting(0, "Seed", "of the exchanges", ge=0)
+    exchange_seed: int = setting(0, "Exchange seed", "of the exchanges", group="comparison", ge=0)
 
     @model_validator(mode="after")
     def _comparable(self) -> ComparisonSpec:
@@ -276,8 +292,10 @@ class ComparisonSpec(Spec):
         for run in (*self.first, *self.second):
             if (run.dataset, run.subject) != (self.dataset, self.subject):
                 raise ValueError(f"{run.label} belongs to another data set or subject")
-            if _tested_on(run) != _tested_on(self.first[0]):
-                raise ValueError(f"{run.label} is tested on other pictures, or resampled in another way")
+            its, usual = _tested_on(run), _tested_on(self.first[0])
+            differing = [f"{name} {its[name]} against {usual[name]}" for name in usual if its[name] != usual[name]]
+            if differing:
+                raise ValueError(f"{run.label} is tested on other pictures or resamples: {', '.join(differing)}")
             if self.layer and self.layer not in run.features.layers:
                 raise ValueError(f"{run.label} has no layer {self.layer}: its layers are {run.features.layers}")
         return self
@@ -297,8 +315,10 @@ class ComparisonSpec(Spec):
         return f"{self.subject} {areas}, {self.first[0].method} against {self.second[0].method}, {at}"
 
 
-def _tested_on(run: EncodingSpec) -> tuple[Any, ...]:
-    return (run.features.test_share, run.features.split_seed, run.shuffle_images, run.n_bootstrap, run.seed)
+def _tested_on(run: EncodingSpec) -> dict[str, Any]:
+    """Return what decides which test pictures there are and how they are resampled."""
+    split = {name: getattr(run.features, name) for name in ("test_share", "split_seed")}
+    return split | {name: getattr(run, name) for name in ("shuffle_images", "n_bootstrap", "seed")}
 
 
 def network_of(spec: Spec) -> FinetuneSpec | FeaturesSpec:
@@ -340,6 +360,8 @@ def spec_error(error: ValidationError) -> SpecError:
     """Turn pydantic's findings into one error that names every field."""
     lines = [
         f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']} (got {item.get('input')!r})"
+        if item["loc"]
+        else item["msg"].removeprefix("Value error, ")
         for item in error.errors()
     ]
     return SpecError("The run cannot be specified.", got="; ".join(lines), mend="change these fields.")

@@ -29,7 +29,7 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast, get_args
 
@@ -50,6 +50,9 @@ ENDED: frozenset[State] = frozenset({"done", "failed", "cancelled", "lost"})
 
 #: A process on another host is taken for dead when its heartbeat is older than this.
 HEARTBEAT_LIMIT_SECONDS = 60.0
+
+#: Result files up to this size are compared with their digest when they are first read; larger ones by size only.
+DIGESTED_BYTES = 64 * 2**20
 
 SPEC, STATE, EVENTS, LOG, RESULT, MANIFEST = (
     "spec.json",
@@ -168,7 +171,7 @@ class Run:
             The run is not done.
         """
         self._require_done()
-        return cast("dict[str, Any]", json.loads((self.path / RESULT).read_text(encoding="utf-8")))
+        return _read_json(self.path / RESULT)
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest of a run that is done: files, versions, device, seconds, memory.
@@ -179,7 +182,7 @@ class Run:
             The run is not done.
         """
         self._require_done()
-        return cast("dict[str, Any]", json.loads((self.path / MANIFEST).read_text(encoding="utf-8")))
+        return _read_json(self.path / MANIFEST)
 
     def array(self, name: str) -> NDArray[Any]:
         """Return a result array by name (``"r"`` reads ``r.npy``), memory-mapped and read-only.
@@ -203,15 +206,23 @@ class Run:
         if name not in files:
             raise RunError(f"Run {self.id[:12]} has no file {name!r}.", got=name, expected=", ".join(files))
         path = self.path / name
-        size = path.stat().st_size if path.exists() else None
-        if size != files[name]["bytes"]:
-            raise RunError(
-                f"A result of run {self.id[:12]} ({self.kind}) is damaged.",
-                got=f"{path}, which is {'gone' if size is None else f'{size} bytes long'}",
-                expected=f"{files[name]['bytes']} bytes",
-                mend=f"remove the folder {self.path} and start the run again.",
+        found = path.stat() if path.exists() else None
+        if found is None or found.st_size != files[name]["bytes"]:
+            raise self._damaged(
+                f"{path}, which is {'gone' if found is None else f'{found.st_size} bytes long'}",
+                f"{files[name]['bytes']} bytes",
             )
+        if found.st_size <= DIGESTED_BYTES:
+            digest = _known_digest(path, found.st_size, found.st_mtime_ns)
+            if digest != files[name]["sha256"]:
+                raise self._damaged(f"{path} with SHA-256 {digest[:12]}", f"SHA-256 {files[name]['sha256'][:12]}")
         return path
+
+    def _damaged(self, got: str, expected: str) -> RunError:
+        mend = f"remove the folder {self.path} and start the run again."
+        return RunError(
+            f"A result of run {self.id[:12]} ({self.kind}) is damaged.", got=got, expected=expected, mend=mend
+        )
 
     def has(self, name: str) -> bool:
         """Return whether a run that is done has this result file."""
@@ -434,6 +445,31 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@lru_cache(maxsize=4096)
+def _known_digest(path: Path, size: int, changed: int) -> str:
+    """Return a file's digest, taken once as long as its size and time of change stay."""
+    return file_digest(path)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Return what a file of a run says.
+
+    Raises
+    ------
+    RunError
+        It is no JSON.
+    """
+    try:
+        return cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise RunError(
+            f"The record of the run {path.parent.name[:12]} is damaged.",
+            got=f"{path}: {error}",
+            expected="JSON",
+            mend=f"remove the folder {path.parent} and start the run again.",
+        ) from error
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write JSON through `atomic_file`. NaN is refused: JSON has none."""
     text = json.dumps(data, indent=1, allow_nan=False) + "\n"
@@ -489,7 +525,7 @@ def _read_status(path: Path) -> Status:
 
 def _read_state(path: Path) -> Status:
     try:
-        data = json.loads((path / STATE).read_text(encoding="utf-8"))
+        data = _read_json(path / STATE)
     except FileNotFoundError:
         raise RunError(f"There is no run in {path.name[:12]}.", mend="start it again.") from None
     for role in ("process", "worker"):

@@ -86,9 +86,10 @@ class RegressionObjective:
 
     def monitor(self, logits: Tensor, responses: Tensor) -> dict[str, float | None]:
         predicted = self.network.predict(logits)
+        # Asked of the values themselves: after centring, rounding would make a constant vertex look like noise.
+        varies = (predicted.amax(0) > predicted.amin(0)) & (responses.amax(0) > responses.amin(0))
         predicted, measured = predicted - predicted.mean(0), responses - responses.mean(0)
-        r = functional.cosine_similarity(predicted, measured, dim=0)
-        known = r[(predicted.square().sum(0) > 0) & (measured.square().sum(0) > 0)]
+        known = functional.cosine_similarity(predicted, measured, dim=0)[varies]
         return {
             "retrieval_top1": retrieval_top1(measured, predicted),
             "r_mean": known.mean().item() if len(known) else None,

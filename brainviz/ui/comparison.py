@@ -25,7 +25,7 @@ from brainviz.ui.choices import Choice
 if TYPE_CHECKING:
     from brainviz.encoding.summaries import AreaScore, Key
 
-#: What is compared: r on test pictures, or the cross-validated r that the original authors report.
+#: What is compared: r on test pictures, or the r cross-validated inside them that the original authors report.
 TEST_R, PROTOCOL = "test r", "authors' protocol"
 
 #: Every method at its own best layer of each ROI.
@@ -67,7 +67,9 @@ class How:
 
     @property
     def score_words(self) -> str:
-        return "test r" if self.score == TEST_R else "cross-validated r (authors' protocol, optimistic)"
+        return (
+            "test r" if self.score == TEST_R else "r cross-validated in test pictures (authors' protocol, optimistic)"
+        )
 
 
 def finished(choice: Choice, store: Store) -> tuple[Finished, ...]:
@@ -124,10 +126,11 @@ def rows_at(table: pd.DataFrame, how: How) -> pd.DataFrame:
 
     The authors' protocol has no interval: the folds of a cross-validation are no independent samples.
     """
-    rows = table[table["own"]] if how.layer == OWN_BEST else table[table["layer"] == how.layer]
+    best = "own" if how.score == TEST_R else "protocol_own"
+    rows = table[table[best]] if how.layer == OWN_BEST else table[table["layer"] == how.layer]
     if how.score == TEST_R:
         return rows.assign(r=rows["r_mean"], low=rows["r_low"], high=rows["r_high"])
-    return rows.assign(r=rows["cv_r_mean"], low=np.nan, high=np.nan)
+    return rows.assign(r=rows["protocol_r_mean"], low=np.nan, high=np.nan)
 
 
 # --- methods against each other ---------------------------------------------------------------------------------------
@@ -238,7 +241,7 @@ class _Reader:
     def __init__(self, run: Run, score: str, dataset: Dataset) -> None:
         assert isinstance(run.spec, EncodingSpec)
         self.run, self.spec, self.dataset, self.is_test = run, run.spec, dataset, score == TEST_R
-        self._values = run.array("r" if self.is_test else "cv_r")
+        self._values = run.array("r" if self.is_test else "protocol_r")
         self._spans = {
             (span["hemi"], span["roi"]): slice(span["start"], span["stop"])
             for span in json.loads(run.file(AREAS).read_text(encoding="utf-8"))
@@ -284,19 +287,24 @@ def ceiling_frame(rows: pd.DataFrame) -> pd.DataFrame:
     -------
     frame
         ``method``, ``n_subjects``, ``r_over_ceiling`` (mean over the chosen ROIs, each counting once),
-        ``algonauts_score`` (mean over their vertices) and ``no_ceiling`` (vertices left out), means over subjects; of
-        ROIs that all methods have.
+        ``algonauts_score``, means over subjects, and ``no_ceiling`` (values left out, of all ROIs and subjects); of
+        ROIs that all methods have. The Algonauts score is that of all vertices of the hemispheres where these were
+        chosen, as in the challenge; else the mean of the ROIs' scores, each counting once.
     """
-    known = rows[(rows["part_of"] == "") & rows["ceiling"].notna()]
+    known = rows[(rows["part_of"] == "") & rows["algonauts_score"].notna()]
     n_methods = rows["method"].nunique()
     known = known[known.groupby(AREA_METHOD[:3])["method"].transform("nunique") == n_methods]
-    known = known.assign(scored=known["n_vertices"] - known["no_ceiling"])
-    known = known.assign(points=known["algonauts_score"] * known["scored"])
-    by = known.groupby(["method", "subject"], sort=False)
-    found = by.agg({"r_over_ceiling": "mean", "points": "sum", "scored": "sum", "no_ceiling": "sum"}).reset_index()
-    found["algonauts_score"] = found["points"] / found["scored"]
+    everything = known[known["roi"] == ALL_VERTICES]
+    scored = everything if len(everything) else known
+    scored = scored.assign(weight=scored["n_vertices"] - scored["no_ceiling"] if len(everything) else 1.0)
+    scored = scored.assign(points=scored["algonauts_score"] * scored["weight"])
+    by = ["method", "subject"]
+    score = scored.groupby(by, sort=False)[["points", "weight"]].sum()
+    found = known.groupby(by, sort=False).agg({"r_over_ceiling": "mean", "no_ceiling": "sum"})
+    found["algonauts_score"] = score["points"] / score["weight"]
     over = {"subject": "count", "r_over_ceiling": "mean", "algonauts_score": "mean", "no_ceiling": "sum"}
-    return found.groupby("method", sort=False).agg(over).rename(columns={"subject": "n_subjects"}).reset_index()
+    found = found.reset_index().groupby("method", sort=False).agg(over)
+    return found.rename(columns={"subject": "n_subjects"}).reset_index()
 
 
 def ceiling_band(rows: pd.DataFrame) -> pd.DataFrame | None:

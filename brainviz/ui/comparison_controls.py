@@ -50,9 +50,9 @@ LAYER_HELP = (
 )
 A_HELP = "The method whose advantage over B is shown: differences are A minus B."
 SCORE_HELP = (
-    f"“{TEST_R}”: r on pictures that nothing was fitted or chosen on. “{PROTOCOL}”: the cross-validated r at the "
-    "penalty and layer which that same cross-validation chose; optimistic, and here only to compare with published "
-    "numbers."
+    f"“{TEST_R}”: r on pictures that nothing was fitted or chosen on. “{PROTOCOL}”: r cross-validated inside those "
+    "held-out pictures, at the penalty and layer which that same cross-validation chose; optimistic, and here only to "
+    "compare with published numbers."
 )
 PUBLISHED_HELP = (
     "Lays the values of Mulrooney & Brockmeier 2024 beside yours. Another protocol on other data produced them: see "

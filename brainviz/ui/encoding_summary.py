@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from brainviz.datasets.base import HEMISPHERE_NAMES
+from brainviz.datasets.base import ALL_VERTICES, HEMISPHERE_NAMES
 from brainviz.encoding import published
 from brainviz.ui.comparison import PROTOCOL, TEST_R, ceiling_frame, over_subjects
 from brainviz.ui.errors import plain
@@ -89,11 +89,12 @@ def _about_the_numbers(shown: Shown) -> list[str]:
         )
         if shown.how.score == PROTOCOL:
             sentences.append(
-                "r is the authors' protocol: cross-validated at the penalty and layer that the same cross-validation "
-                "chose, and so optimistic; it has no interval over pictures."
+                "r is the authors' protocol: cross-validated inside the held-out pictures, at what the same "
+                "cross-validation chose, and so optimistic; it has no interval over pictures."
             )
         elif n_subjects == 1:
-            n_test = shown.runs[0][1].result()["n_test"]
+            whose = overall["subject"].iloc[0]
+            n_test = next(run.result()["n_test"] for _, run in shown.runs if run.spec.subject == whose)
             sentences.append(f"Intervals: 95 %, bootstrap over the {n_test} test pictures.")
         if n_subjects > 1:
             sentences.append(f"Intervals: 95 % of the mean over {n_subjects} subjects (t).")
@@ -118,14 +119,18 @@ def ceiling_words(shown: Shown) -> str:
     found = ceiling_frame(shown.rows)
     words = []
     if not found.empty:
+        everything = (shown.rows["roi"] == ALL_VERTICES).any()
+        score = "Algonauts score" if everything else "mean Algonauts score of the ROIs"
         of = "; ".join(
-            f"{row.method} **{row.r_over_ceiling:.2f}** of its ceiling, Algonauts score **{row.algonauts_score:.1f}**"
+            f"{row.method} **{row.r_over_ceiling:.2f}** of its ceiling, {score} **{row.algonauts_score:.1f}**"
             for row in found.itertuples()
         )
         words.append(f"Against the noise ceiling ({count(int(found['n_subjects'].max()), 'subject')}): {of}.")
         if left_out := int(found["no_ceiling"].max()):
             unit = unit_noun(shown.source.dataset.unit, left_out)
             words.append(f"{left_out:,} {unit} without a ceiling left out.")
+    if (shown.rows["algonauts_score"].isna() & shown.rows["ceiling"].notna()).any():
+        words.append("Where the noise ceiling is 0 for all of a ROI, or no r is defined, there is no score.")
     rows = shown.rows[shown.rows["ceiling"].isna()]
     dataset = shown.source.dataset
     lacking = dict.fromkeys(zip(rows["subject"], rows["hemi"], strict=True))

@@ -174,7 +174,9 @@ def show_groups(shown: Shown) -> None:
     _chart(figure, "group_bars", "Mean r per group of ROIs and method")
     st.caption(
         "A group's r is the mean over its ROIs and hemispheres, each counting once, of those chosen that every method "
-        "has in the subject. Unions such as V1 are in no group, since their parts are."
+        "has in the subject. Unions such as V1 are in no group, since their parts are. Shown here: "
+        + ", ".join(f"{group} of {n:g}" for group, n in groups.groupby("group", sort=False)["n_rois"].mean().items())
+        + "."
     )
     figure_downloads("Groups", groups, figure, shown.specs(), shown.stem, provenance)
     if several:
@@ -223,7 +225,8 @@ def show_layers(shown: Shown) -> None:
     _chart(figure, "layer_heatmap", "Cross-validated r per ROI and layer")
     st.caption(
         "The best layer is chosen by cross-validated r inside the training pictures, so that the test r of that layer "
-        "is not chosen on."
+        "is not chosen on. Tuned networks have seen the responses there: compare their layers, not their "
+        "cross-validated r with that of other methods."
     )
     figure_downloads("Layers", rows, figure, shown.specs(), shown.stem, provenance)
 
@@ -233,7 +236,17 @@ def show_layers(shown: Shown) -> None:
 #: Columns of the table that the page shows, and of them those that are rounded.
 TABLE_COLUMNS = (
     *("subject", "hemi", "roi", "method", "layer", "own", "n_vertices", "nan_vertices", "r_mean", "r_low", "r_high"),
-    *("r_median", "cv_r_mean", "cv_r_median", "ceiling", "ceiling_r", "r_over_ceiling", "no_ceiling"),
+    *(
+        "r_median",
+        "cv_r_mean",
+        "cv_r_median",
+        "protocol_r_mean",
+        "protocol_own",
+        "ceiling",
+        "ceiling_r",
+        "r_over_ceiling",
+        "no_ceiling",
+    ),
     *("algonauts_score", "part_of", "run"),
 )
 
@@ -245,7 +258,9 @@ def show_table(shown: Shown) -> None:
     _numbers(drawn.dropna(axis="columns", how="all"))
     st.caption(
         "One row per layer; “own” marks a method's own best layer. r is on test pictures, with its 95 % bootstrap "
-        "interval over them; cv_r is cross-validated inside the training pictures, where layer and penalty are chosen."
+        "interval over them; cv_r is cross-validated inside the training pictures, where layer and penalty are chosen, "
+        "and too high for tuned networks, which have seen the responses there; protocol_r, the authors' protocol, is "
+        "cross-validated inside the test pictures."
     )
     provenance = shown.about(shown.methods)
     with st.container(horizontal=True):

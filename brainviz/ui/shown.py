@@ -100,7 +100,7 @@ class Shown:
         if self.tested.empty or self.how.score != TEST_R:
             return frame.assign(significant=float("nan"))
         said = self.tested.assign(significant=(self.tested["q"] < FALSE_DISCOVERY_RATE).astype(float))
-        return frame.merge(said[[*keys, "significant"]], on=keys, how="left")
+        return frame.merge(said[[*keys, "significant"]], on=keys, how="left", validate="many_to_one")
 
     @property
     def stem(self) -> str:

@@ -41,7 +41,7 @@ def world():
     return scores, behind, weights
 
 
-def test_no_group_counts_a_vertex_twice():
+def test_no_group_holds_a_union_or_a_roi_twice():
     for name, rois in GROUPS.items():
         assert len(set(rois)) == len(rois)
         assert not {"V1", "V2", "V3", "early-visual", "all"} & set(rois), name

@@ -244,7 +244,7 @@ def test_ceiling(tiny: None, visit: Visit, finish_encoding: Finish) -> None:
     # The planted ceiling is 0.8 everywhere.
     text = said(visit("encoding", dataset="tiny"))
     assert f"untuned **{(r / np.sqrt(0.8)).mean():.2f}** of its ceiling" in text
-    assert f"Algonauts score **{(100 * r**2 / 0.8).mean():.1f}**" in text
+    assert f"mean Algonauts score of the ROIs **{(100 * r**2 / 0.8).mean():.1f}**" in text
     assert "No noise ceiling" not in text
 
 

@@ -252,13 +252,61 @@ def test_refitted_predictions_are_those_that_were_correlated(ask, tiny_dataset, 
         np.testing.assert_allclose(r, run.array("r")[number], atol=1e-4)
 
 
+def test_a_roi_beside_all_vertices_is_reported_and_tested_once(ask, tiny_dataset, computed):
+    run = computed(ask("encoding", tiny_dataset, layers=LAYERS, roi="all,V1v"))
+    table = read_table(run)
+    assert not table.duplicated(["hemi", "roi", "layer"]).any()
+    assert run.result()["n_vertices"] == tiny_dataset.n_vertices("subj01", "lh")  # V1v lies in all: counted once
+    tested = read_table(computed(ask("comparison", tiny_dataset, layers=LAYERS, roi="V1v,all", n_permutations=99)))
+    assert not tested.duplicated(["hemi", "roi"]).any()
+    assert set(tested["roi"]) == {"all", *tiny_dataset.rois("subj01", "lh")}
+    alone = computed(ask("encoding", tiny_dataset, layers=LAYERS, method="contrastive"))
+    mine = tested[tested["roi"] == "V1v"].iloc[0]
+    assert mine["r_first"] == pytest.approx(alone.result()["r_mean"])
+
+
+def test_the_authors_protocol_cross_validates_inside_the_test_pictures(ask, tiny_dataset, computed):
+    from brainviz.encoding.ridge import fit_ridge
+
+    run = computed(ask("encoding", tiny_dataset, layers=LAYERS, n_folds=2, test_share=0.5))
+    rows, table = run.array("test_rows"), read_table(run)
+    digests = np.array(build_index(tiny_dataset, memo_dir()).subjects["subj01"].image_digests)
+    measured = tiny_dataset.responses("subj01", "lh", "V1v")[rows]
+    for number, layer in enumerate(LAYERS):
+        scores = Store().run_of(run.spec.features).array(f"scores_{layer}")[rows]
+        expected = fit_ridge(scores, measured, run.spec.alphas, 2, groups=digests[rows], extend=True).cv_r
+        np.testing.assert_allclose(run.array("protocol_r")[number], expected, atol=1e-4)
+        row = table[table["layer"] == layer].iloc[0]
+        assert row["protocol_r_mean"] == pytest.approx(expected.mean(), abs=1e-4)
+    assert list(table["protocol_own"]) == [n == table["protocol_r_mean"].argmax() for n in range(2)]
+
+
+def test_too_few_test_pictures_for_the_folds_have_no_protocol_score(ask, tiny_dataset, computed):
+    table = read_table(computed(ask("encoding", tiny_dataset, layers=LAYERS)))  # six pictures, five folds
+    assert table["protocol_r_mean"].isna().all()
+    assert not table["protocol_own"].any()
+
+
+def test_two_test_pictures_are_too_few(ask, tiny_dataset, computed):
+    with pytest.raises(DatasetError, match="too few pictures"):
+        computed(ask("encoding", tiny_dataset, layers=LAYERS, test_share=0.03))
+
+
+def test_a_ceiling_of_zero_is_counted_and_scores_nothing(ask, tiny_copy, computed):
+    np.save(tiny_copy / "subj01/noise_ceiling/lh_noise_ceiling.npy", np.zeros(120, np.float32))
+    table = read_table(computed(ask("encoding", open_dataset(tiny_copy), layers=LAYERS)))
+    assert list(table["no_ceiling"]) == [30, 30]
+    assert list(table["ceiling_r"]) == [0, 0]
+    assert table[["r_over_ceiling", "algonauts_score"]].isna().all(axis=None)
+
+
 def test_the_own_layer_is_found_among_undefined_vertices():
     nan = np.nan
 
     def own(cv_r):
         cv_r = np.array(cv_r)
         layers = [str(number) for number in range(len(cv_r))]
-        rows = roi_rows("lh", "V1", layers, cv_r, cv_r, [np.zeros(10, np.float32)] * len(cv_r), np.full(2, nan))
+        rows = roi_rows("lh", "V1", layers, cv_r, cv_r, cv_r, [np.zeros(10, np.float32)] * len(cv_r), np.full(2, nan))
         return [row["layer"] for row in rows if row["own"]]
 
     assert own([[0.1, 0.2], [nan, 0.3], [0.2, 0.2]]) == ["1"]

@@ -169,12 +169,38 @@ def test_a_comparison_pairs_the_methods_roi_by_roi(ask):
     assert other.second[0].features.finetune.temperature == 0.2
 
 
+def test_an_unknown_baseline_is_refused(ask):
+    with pytest.raises(SpecError, match="did you mean 'regression'"):
+        ask("comparison", baseline="regresion")
+
+
+def test_the_same_request_in_other_words_is_the_same_run(ask):
+    assert ask("encoding", alphas="10,1,10") == ask("encoding", alphas="1,10")
+    assert ask("encoding", layers="features.3,features.3") == ask("encoding", layers="features.3")
+    one, other = ask("encoding", roi="V1v"), ask("encoding", roi="V1d")
+    assert requests.compare([one, other], [one, other]) == requests.compare([other, one], [other, one])
+    moved = ask("comparison", exchange_seed=3)
+    assert (moved.exchange_seed, moved.first, moved.second) == (3, ask("comparison").first, ask("comparison").second)
+
+
+def test_both_hemispheres_need_both(ask, tiny_dataset, monkeypatch):
+    monkeypatch.setattr(type(tiny_dataset), "hemispheres", lambda self, subject: ("lh",))
+    with pytest.raises(SpecError, match="one hemisphere only"):
+        ask("encoding", hemi="both")
+
+
+def test_a_suggestion_for_one_method_leaves_the_other_alone(tiny_dataset, ask, monkeypatch):
+    monkeypatch.setattr(tiny_dataset, "defaults", {**tiny_dataset.defaults, "temperature": 0.2})
+    assert ask("finetune").temperature == 0.2
+    assert ask("finetune", method="regression").method == "regression"
+
+
 def test_what_cannot_be_compared_is_refused(ask):
     one = ask("encoding")
     for other, words in (
         (ask("encoding", roi="V1d"), "other ROIs"),
-        (ask("encoding", test_share=0.3), "other pictures"),
-        (ask("encoding", seed=4), "resampled in another way"),
+        (ask("encoding", test_share=0.3), "test_share 0.3 against 0.15"),
+        (ask("encoding", seed=4), "seed 4 against 0"),
         (ask("encoding", subject="subj02"), "another data set or subject"),
     ):
         with pytest.raises(SpecError, match=words):

@@ -98,21 +98,32 @@ def test_vertices_are_counted_once_where_rois_overlap(choose_runs: Any, finish: 
 # --- the noise ceiling ------------------------------------------------------------------------------------------------
 
 
-def test_ceiling_is_a_mean_over_rois_and_a_score_over_vertices(choose_runs: Any, finish: Any) -> None:
+def test_ceiling_and_score_are_means_over_rois(choose_runs: Any, finish: Any) -> None:
     choice = choose_runs("V1v", "FFA-1", subjects=("subj01", "subj02"), hemispheres=("rh",))
     finish(choose_runs("V1v", subjects=("subj01", "subj02"), hemispheres=("rh",)), untuned=0.3)
     finish(choose_runs("FFA-1", subjects=("subj01", "subj02"), hemispheres=("rh",)), untuned=0.5)
     rows = rows_at(roi_table(finished(choice, Store())), How(layer="classifier.5"))
     (row,) = ceiling_frame(rows).to_dict("records")
-    # Only subj01 has a ceiling, 0.8 everywhere; V1v has 30 vertices, FFA-1 has 24.
+    # Only subj01 has a ceiling, 0.8 everywhere.
     assert row["n_subjects"] == 1
     np.testing.assert_allclose(row["r_over_ceiling"], 0.4 / np.sqrt(0.8))
-    np.testing.assert_allclose(row["algonauts_score"], 100 * (30 * 0.3**2 + 24 * 0.5**2) / 54 / 0.8)
+    np.testing.assert_allclose(row["algonauts_score"], 100 * (0.3**2 + 0.5**2) / 2 / 0.8)
     band = ceiling_band(rows)
     assert band is not None
     np.testing.assert_allclose(band[["low", "high"]], np.sqrt(0.8))
     assert ceiling_band(rows[rows["subject"] == "subj02"]) is None
     assert ceiling_frame(rows[rows["subject"] == "subj02"]).empty
+
+
+def test_the_score_of_all_vertices_is_over_vertices(choose_runs: Any, finish: Any) -> None:
+    choice = choose_runs("all", "V1v")
+    finish(choose_runs("all"), untuned=0.3)
+    finish(choose_runs("V1v"), untuned=0.5)
+    rows = rows_at(roi_table(finished(choice, Store())), How(layer="classifier.5"))
+    (row,) = ceiling_frame(rows).to_dict("records")
+    everything = rows[rows["roi"] == "all"]
+    expected = np.average(everything["algonauts_score"], weights=everything["n_vertices"])
+    np.testing.assert_allclose(row["algonauts_score"], expected)
 
 
 # --- permutation tests ------------------------------------------------------------------------------------------------
@@ -121,7 +132,7 @@ def test_ceiling_is_a_mean_over_rois_and_a_score_over_vertices(choose_runs: Any,
 def test_a_comparison_per_subject(choose_runs: Any) -> None:
     choice = choose_runs("V1v", "FFA-1", subjects=("subj01", "subj02"), hemispheres=("lh",))
     first, second = comparisons(choice, PAIR)
-    assert [spec.areas for spec in (first, second)] == [(("lh", "V1v"), ("lh", "FFA-1")), (("lh", "V1v"),)]
+    assert [spec.areas for spec in (first, second)] == [(("lh", "FFA-1"), ("lh", "V1v")), (("lh", "V1v"),)]
     assert (first.subject, second.subject, first.layer) == ("subj01", "subj02", "")
     assert (first.first[0].method, first.second[0].method) == ("contrastive", "untuned")
     assert comparisons(choice, How("classifier.6", pair=PAIR.pair))[0].layer == "classifier.6"
