@@ -14,6 +14,7 @@ from brainviz import __version__
 from brainviz.config import cache_dir, nearest
 from brainviz.errors import BrainvizError, RunError, SpecError
 from brainviz.runs import queue
+from brainviz.runs.encode import ROIS, read_table
 from brainviz.runs.requests import SettingField, field_table, make_spec, memo_dir
 from brainviz.runs.specs import SPEC_CLASSES
 from brainviz.runs.store import ENDED, STATES, Run, Store
@@ -28,6 +29,12 @@ MOMENT_SECONDS = 0.5
 
 #: How long `cancel` waits for a running run to go.
 CANCEL_SECONDS = 20.0
+
+#: What is printed of a ROI.
+ROI_COLUMNS = (
+    *("hemi", "roi", "layer", "n_vertices", "r_mean", "r_low", "r_high", "cv_r_mean", "r_over_ceiling"),
+    *("layer_first", "layer_second", "r_first", "r_second", "difference", "low", "high", "improved", "p", "q"),
+)
 
 Options = argparse.Namespace
 
@@ -266,10 +273,25 @@ def print_run(run: Run, as_json: bool) -> int:
         print(f"{run.kind} {run.spec.label}: {status.state}\nrun   {run.id}\npath  {run.path}")
         for name, value in (result or {}).items():
             print(f"  {name:20} {value:.4g}" if isinstance(value, float) else f"  {name:20} {value}")
+        if result is not None and run.has(ROIS):
+            print(table(roi_lines(run)))
     if status.state in _ENDED_BADLY:
         print(f"brainviz: the run {_ENDED_BADLY[status.state]}. {status.reason}", file=sys.stderr)
         return FAILED
     return DONE
+
+
+def roi_lines(run: Run) -> list[dict[str, Any]]:
+    """Return what an encoding or comparison run says of each ROI, at its best layer, as rows of text."""
+    rows = read_table(run)
+    if "own" in rows:
+        rows = rows[rows["own"]]
+    shown = rows[[name for name in ROI_COLUMNS if name in rows]]
+    return [{str(name): _shown_number(value) for name, value in row.items()} for row in shown.to_dict("records")]
+
+
+def _shown_number(value: Any) -> Any:
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 _ENDED_BADLY = {"failed": "failed", "lost": "got lost", "cancelled": "was cancelled"}

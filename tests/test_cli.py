@@ -202,3 +202,15 @@ def test_an_interrupted_wait_leaves_the_run_alone(where, cache):
     (run,) = Store().runs()
     assert f"python -m brainviz cancel {run.id[:12]}" in err
     assert run.state == "queued"
+
+
+@pytest.mark.usefixtures("workers_end")
+def test_a_comparison_prints_what_was_found_per_roi(where, cache):
+    more = ("--roi", "V1v,V1d", "--layers", "features.3", "--method", "random", "--n-permutations", "99")
+    process = brainviz("comparison", *where, *more)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    header, *rows = out.strip().splitlines()[-3:]
+    assert header.split()[:3] == ["hemi", "roi", "n_vertices"]
+    assert [row.split()[:3] for row in rows] == [["lh", "V1d", "28"], ["lh", "V1v", "30"]]
+    assert [row.split()[-2:] for row in rows] == [["1", "1"], ["1", "1"]]  # p and q: the network against itself

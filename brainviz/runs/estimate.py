@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
+from brainviz.errors import SpecError
 from brainviz.runs.specs import ComparisonSpec, EncodingSpec, FeaturesSpec, FinetuneSpec, Spec, network_of
 from brainviz.runs.store import Run, Store
 
@@ -91,9 +92,16 @@ def _n_images(spec: Spec, store: Store) -> float:
 
 
 def _seconds_per_work(key: tuple[Any, ...], store: Store) -> float | None:
-    runs = (run for run in store.runs(kind=key[0], state="done") if likeness(run.spec) == key and _ran_here(run))
+    runs = (run for run in store.runs(kind=key[0], state="done") if _is_like(run, key) and _ran_here(run))
     rates = [run.manifest()["seconds"] / work(run.spec, store) for run in islice(runs, RUNS_LOOKED_AT)]
     return statistics.median(rates) if rates else None
+
+
+def _is_like(run: Run, key: tuple[Any, ...]) -> bool:
+    try:
+        return likeness(run.spec) == key
+    except SpecError:  # written by another version
+        return False
 
 
 def _ran_here(run: Run) -> bool:
