@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -72,7 +73,14 @@ def main() -> None:
         runs: dict[str, list[dict[str, Any]]] = {side.name: [] for side in sides}
         for repeat in range(options.repeats):
             for side in sides[:: -1 if repeat % 2 else 1]:
-                runs[side.name].append(in_a_process(measure, side, Path(folder), options.alphas, None))
+                if side.name not in runs:
+                    continue
+                try:
+                    runs[side.name].append(in_a_process(measure, side, Path(folder), options.alphas, None))
+                except BrokenProcessPool:
+                    print(f"left out: {side.name}, whose process was killed, most probably for want of memory")
+                    del runs[side.name]
+                    continue
                 print(f"  {side.name}: {describe_run(runs[side.name][-1])}", flush=True)
         report(runs, Path(folder))
 
