@@ -32,6 +32,8 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from brainviz.runs.processes import SLEEPING_THREADS
+
 Array = NDArray[Any]
 
 FOLDS = 5
@@ -57,7 +59,7 @@ def main() -> None:
     options = parse_options()
     for name in ("OMP", "MKL", "OPENBLAS"):  # read by the child processes when they load a BLAS
         os.environ[f"{name}_NUM_THREADS"] = str(options.threads)
-    os.environ["OMP_WAIT_POLICY"] = "passive"  # threads that wait leave the cores to those that have work
+    os.environ.update(SLEEPING_THREADS)  # as in a worker; it slows neither side
     with tempfile.TemporaryDirectory() as folder:
         sizes = (options.images, options.features, options.targets)
         in_a_process(write_data, Path(folder), *sizes)

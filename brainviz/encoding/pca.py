@@ -246,11 +246,32 @@ def leading_eigenvectors(matrix: Tensor, count: int, rounding: float) -> tuple[T
             mend="look for weights or inputs of the network that are not finite.",
         )
     found = _krylov_eigenvectors(matrix, count, rounding) if rounding >= KRYLOV_ROUNDING else None
-    values, vectors = found or torch.linalg.eigh(matrix)
+    values, vectors = found or eigh(matrix)
     kept = min(count, int((values > max(rounding * float(values[-1]), 0.0)).sum()))
     if kept == 0:
         raise DatasetError("The features are the same for all training images.", mend="choose another layer.")
     return values[-kept:].flip(0), vectors[:, -kept:].flip(1)
+
+
+def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, ascending, and eigenvectors of a symmetric matrix, of which only the lower triangle is read.
+
+    On the CPU they come from numpy: its OpenBLAS took 0.6 of the time of torch's MKL on an AMD processor (m = 815 to
+    4000, two threads).
+
+    Parameters
+    ----------
+    matrix : (m, m) tensor
+
+    Returns
+    -------
+    values : (m,) tensor
+    vectors : (m, m) tensor
+    """
+    if matrix.is_cuda:
+        return tuple(torch.linalg.eigh(matrix))
+    values, vectors = np.linalg.eigh(matrix.numpy())
+    return torch.from_numpy(values), torch.from_numpy(vectors)
 
 
 # --- block Krylov -----------------------------------------------------------------------------------------------------
@@ -278,7 +299,7 @@ def _krylov_eigenvectors(matrix: Tensor, count: int, tolerance: float) -> tuple[
         size += KRYLOV_BLOCK
         if size < due:
             continue
-        values, ritz = torch.linalg.eigh(reduced[:size, :size])
+        values, ritz = eigh(reduced[:size, :size])
         values, ritz = values[-count:], ritz[:, -count:]
         excess = _excess((ritz[-KRYLOV_BLOCK:].T @ coupling).norm(dim=1), values, tolerance)
         if excess <= 1:

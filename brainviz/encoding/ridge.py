@@ -38,7 +38,7 @@ import torch
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from torch import Tensor
 
-from brainviz.encoding.pca import centred_gram, leading_eigenvectors
+from brainviz.encoding.pca import centred_gram, eigh, leading_eigenvectors
 from brainviz.errors import DatasetError, SpecError
 
 #: Memory for one block of targets, unless the caller says how many: what a processor's caches nearly hold is fastest.
@@ -538,7 +538,7 @@ def _prepare_fold(axes: _Axes, left_out: slice, alphas: NDArray[np.float64]) -> 
     total = x.sum(0)
     mean_train, mean_test = -total / n_train, total / len(x)  # all rows together sum to 0
     gram = torch.diag(axes.eigenvalues) - x.T @ x - n_train * torch.outer(mean_train, mean_train)
-    eigenvalues, vectors = torch.linalg.eigh(gram)
+    eigenvalues, vectors = eigh(gram)
     # Directions that the training rows do not span: the coefficients there are 0, not rounding divided by alpha.
     spanned = eigenvalues > len(gram) * torch.finfo(gram.dtype).eps * eigenvalues[-1]
     eigenvalues = torch.where(spanned, eigenvalues, 0.0)

@@ -17,6 +17,11 @@ from brainviz.config import REPOSITORY
 #: Start times of one process may differ by this much between two readings, as the system's clock is corrected.
 START_TIME_TOLERANCE_SECONDS = 2.0
 
+#: Environment for a process that computes, read when its libraries are loaded. Threads that wait for each other sleep
+#: instead of spinning: on a machine that does anything else besides, and where torch's threads take turns with those of
+#: numpy's OpenBLAS (which spin 2^26 processor cycles unless told otherwise), spinning makes the same work slower.
+SLEEPING_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_THREAD_TIMEOUT": "14"}
+
 #: Processes that this one started: whoever starts a process must ask after it, or it stays a zombie.
 _started: list[subprocess.Popen[bytes]] = []
 

@@ -18,7 +18,7 @@ import psutil
 
 from brainviz.config import REPOSITORY
 from brainviz.errors import SpecError
-from brainviz.runs.processes import ProcessIdentity
+from brainviz.runs.processes import SLEEPING_THREADS, ProcessIdentity
 from brainviz.runs.queue import worker_slot
 from brainviz.runs.specs import Spec
 from brainviz.runs.store import CANCEL, HEARTBEAT, LOG, Run, State, Store, abandon, change_state
@@ -120,9 +120,7 @@ def execute(run: Run, worker: ProcessIdentity) -> None:
             stdout=log,
             stderr=log,
             cwd=REPOSITORY,
-            # Threads that wait for each other sleep instead of spinning: on a machine that does anything else besides,
-            # spinning makes the same work several times slower.
-            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
+            env={**SLEEPING_THREADS, **os.environ},
             process_group=0,
         )
     cancelled = False
