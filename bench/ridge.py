@@ -2,9 +2,10 @@
 
 himalaya answers the same question: the same folds, penalties, intercept and criterion (mean Pearson r over folds, a
 penalty per target). It runs with both back-ends, in batches tuned beforehand on a smaller part of the data, and with
-its defaults. Its torch back-end has the same BLAS as brainviz. scikit-learn's RidgeCV answers another question
+its defaults. Its numpy back-end has the BLAS of brainviz. scikit-learn's RidgeCV answers another question
 (leave-one-out, squared error) and is there for its time. Every run is a process of its own that gets the data from
-disk; time and peak memory are counted from when the data are in memory.
+disk; time and peak memory are counted from when the data are in memory. The fewer the targets, the more the
+decompositions weigh, which both sides have to make, and the smaller the ratio.
 
     python -m bench.ridge [--full] [--images N --features N --targets N --alphas N] [--threads N] [--repeats N]
         [--backends numpy torch]
@@ -37,7 +38,7 @@ from brainviz.runs.processes import SLEEPING_THREADS
 Array = NDArray[Any]
 
 FOLDS = 5
-SMALL = {"images": 2000, "features": 500, "targets": 4000, "repeats": 3}
+SMALL = {"images": 4000, "features": 1000, "targets": 8000, "repeats": 3}
 FULL = {"images": 8000, "features": 1000, "targets": 40_000, "repeats": 1}
 
 #: Targets and penalties per batch that himalaya is tried with, and the size of the data it is tried on at most.
@@ -151,9 +152,9 @@ def describe() -> str:
         [
             f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads on every side, "
             f"load by others {os.getloadavg()[0]:.1f}",
-            f"brainviz, himalaya's torch back-end: torch {torch.__version__}, "
+            f"himalaya's torch back-end: torch {torch.__version__}, "
             + (f"MKL {mkl}" if torch.backends.mkl.is_available() else "its own BLAS"),
-            f"himalaya's numpy back-end, scikit-learn: numpy {np.__version__}, {'; '.join(sorted(pools))}",
+            f"brainviz, himalaya's numpy back-end, scikit-learn: numpy {np.__version__}, {'; '.join(sorted(pools))}",
             f"himalaya {himalaya.__version__}, scikit-learn {sklearn.__version__}",
         ]
     )

@@ -14,10 +14,10 @@ from brainviz import __version__
 from brainviz.config import cache_dir, nearest
 from brainviz.errors import BrainvizError, RunError, SpecError
 from brainviz.runs import queue
-from brainviz.runs.encode import ROIS, read_table
 from brainviz.runs.requests import SettingField, field_table, make_spec, memo_dir
 from brainviz.runs.specs import SPEC_CLASSES
 from brainviz.runs.store import ENDED, STATES, Run, Store
+from brainviz.runs.tables import ROIS, read_table
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 

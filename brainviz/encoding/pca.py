@@ -24,6 +24,7 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
+from brainviz.encoding.linalg import eigh, matmul
 from brainviz.errors import DatasetError, SpecError
 
 #: Bytes of features that are in memory at a time.
@@ -141,7 +142,7 @@ def _from_gram(
     values, vectors = leading_eigenvectors(square, n_components, 10 * float(np.finfo(X.dtype).eps))
     scores = np.empty((len(X), len(values)))
     scores[order[: len(train)]] = (vectors * values.sqrt()).cpu().numpy()
-    scores[order[len(train) :]] = (gram[len(train) :] @ (vectors / values.sqrt())).cpu().numpy()
+    scores[order[len(train) :]] = matmul(gram[len(train) :], vectors / values.sqrt()).cpu().numpy()
     return scores, values.cpu().numpy(), total
 
 
@@ -160,7 +161,7 @@ def _from_scatter(
     for rows in _row_blocks(X, np.arange(len(X))):
         rows -= mean
         centred = torch.from_numpy(rows).to(device)
-        blocks.append((centred @ vectors.to(centred.dtype)).cpu().numpy())
+        blocks.append(matmul(centred, vectors.to(centred.dtype)).cpu().numpy())
     return np.concatenate(blocks, dtype=np.float64), values.cpu().numpy(), total
 
 
@@ -207,7 +208,7 @@ def _add_products(target: Tensor, rows: Tensor) -> None:
     width = target.shape[1]
     for top, bottom in pairwise(np.linspace(0, len(rows), PANELS + 1, dtype=int)):
         reach = min(bottom, width)
-        target[top:bottom, :reach] += rows[top:bottom] @ rows[:reach].T
+        target[top:bottom, :reach] += matmul(rows[top:bottom], rows[:reach].T)
 
 
 def leading_eigenvectors(matrix: Tensor, count: int, rounding: float) -> tuple[Tensor, Tensor]:
@@ -253,27 +254,6 @@ def leading_eigenvectors(matrix: Tensor, count: int, rounding: float) -> tuple[T
     return values[-kept:].flip(0), vectors[:, -kept:].flip(1)
 
 
-def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues, ascending, and eigenvectors of a symmetric matrix, of which only the lower triangle is read.
-
-    On the CPU they come from numpy: its OpenBLAS took 0.6 of the time of torch's MKL on an AMD processor (m = 815 to
-    4000, two threads).
-
-    Parameters
-    ----------
-    matrix : (m, m) tensor
-
-    Returns
-    -------
-    values : (m,) tensor
-    vectors : (m, m) tensor
-    """
-    if matrix.is_cuda:
-        return tuple(torch.linalg.eigh(matrix))
-    values, vectors = np.linalg.eigh(matrix.numpy())
-    return torch.from_numpy(values), torch.from_numpy(vectors)
-
-
 # --- block Krylov -----------------------------------------------------------------------------------------------------
 
 
@@ -303,7 +283,7 @@ def _krylov_eigenvectors(matrix: Tensor, count: int, tolerance: float) -> tuple[
         values, ritz = values[-count:], ritz[:, -count:]
         excess = _excess((ritz[-KRYLOV_BLOCK:].T @ coupling).norm(dim=1), values, tolerance)
         if excess <= 1:
-            vectors = basis[:size].T @ ritz
+            vectors = matmul(basis[:size].T, ritz)
             del basis, reduced
             return (values, vectors) if _verified(matrix, values, vectors, tolerance, random) else None
         due = min(limit, size + math.ceil(BLOCKS_PER_DECADE * math.log10(excess)) * KRYLOV_BLOCK)
@@ -325,11 +305,11 @@ def _extend(basis: Tensor, size: int, block: Tensor, matrix: Tensor) -> tuple[Te
     size += len(block)
     basis[size - len(block) : size] = block
     known = basis[:size]
-    product = block @ matrix
-    coefficients = product @ known.T
-    rest, first = _orthonormal(product - coefficients @ known)
+    product = matmul(block, matrix)
+    coefficients = matmul(product, known.T)
+    rest, first = _orthonormal(product - matmul(coefficients, known))
     # A second time: where little is left over, the first subtraction leaves much of the basis in it.
-    rest, second = _orthonormal(rest - (rest @ known.T) @ known)
+    rest, second = _orthonormal(rest - matmul(matmul(rest, known.T), known))
     return coefficients, rest, first @ second
 
 
@@ -352,8 +332,8 @@ def _verified(matrix: Tensor, values: Tensor, vectors: Tensor, tolerance: float,
     The last is asked of a few Krylov steps from new random vectors, orthogonal to those found: a Krylov space holds no
     more eigenvectors of one eigenvalue than it has vectors in a block.
     """
-    residuals = (matrix @ vectors - vectors * values).norm(dim=0)
-    overlap = (vectors.T @ vectors).fill_diagonal_(0).abs().max()
+    residuals = (matmul(matrix, vectors) - vectors * values).norm(dim=0)
+    overlap = matmul(vectors.T, vectors).fill_diagonal_(0).abs().max()
     if _excess(residuals, values, tolerance) > 1 or overlap > tolerance:
         return False
     count = len(values)

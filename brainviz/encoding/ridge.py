@@ -38,11 +38,12 @@ import torch
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from torch import Tensor
 
-from brainviz.encoding.pca import centred_gram, eigh, leading_eigenvectors
+from brainviz.encoding.linalg import eigh, matmul
+from brainviz.encoding.pca import centred_gram, leading_eigenvectors
 from brainviz.errors import DatasetError, SpecError
 
 #: Memory for one block of targets, unless the caller says how many: what a processor's caches nearly hold is fastest.
-BLOCK_BYTES = {"cpu": 64 * 2**20, "cuda": 2**30}
+BLOCK_BYTES = {"cpu": 24 * 2**20, "cuda": 2**30}
 
 #: Columns of a triangular matrix that are multiplied at a time: the zeros beside them are left out of the product.
 PANEL = 256
@@ -237,7 +238,7 @@ class RidgeDesign:
         _check_new(X_new, self.X.shape[1])
         new = _coordinates(self, X_new).to(_target_dtype(Y))
         for columns, weights, mean in _fitted_blocks(self, Y, alpha, rows, block):
-            yield columns, (new @ weights).cpu().numpy(), mean
+            yield columns, matmul(new, weights).cpu().numpy(), mean
 
 
 def prepare_ridge(
@@ -441,14 +442,14 @@ def _principal_axes(X: NDArray[np.floating], order: NDArray[np.intp], device: to
     if X.shape[1] <= len(X):
         centred = torch.from_numpy(X[order]).to(device, torch.float64)
         centred -= mean
-        gram = centred.T @ centred
+        gram = matmul(centred.T, centred)
         if _is_diagonal(gram, X.dtype):  # scores of a PCA of these rows, as an encoding model has them
             squares, place = gram.diagonal().sort(descending=True)
             kept = place[squares > rounding * squares[0]]
             directions = torch.eye(len(gram), dtype=torch.float64, device=device)[:, kept]
             return _Axes(order, mean, centred[:, kept], squares[: len(kept)], directions)
         eigenvalues, directions = leading_eigenvectors(gram, X.shape[1], rounding)
-        return _Axes(order, mean, centred @ directions, eigenvalues, directions)
+        return _Axes(order, mean, matmul(centred, directions), eigenvalues, directions)
     gram = centred_gram(X, order, device, np.float64)[1]
     eigenvalues, vectors = leading_eigenvectors(gram, len(X), rounding)
     return _Axes(order, mean, vectors * eigenvalues.sqrt(), eigenvalues, None)
@@ -472,14 +473,14 @@ def _coordinates(design: RidgeDesign, X_new: NDArray[np.floating]) -> Tensor:
     axes = design.axes
     centred = torch.from_numpy(np.ascontiguousarray(X_new)).to(axes.mean.device, torch.float64) - axes.mean
     if axes.directions is not None:
-        return centred @ axes.directions
+        return matmul(centred, axes.directions)
     products = torch.zeros(len(X_new), len(design.X), dtype=torch.float64, device=axes.mean.device)
     width = max(1, BLOCK_BYTES[axes.mean.device.type] // (8 * len(design.X)))
     for start in range(0, len(axes.mean), width):
         columns = slice(start, start + width)
         old = torch.from_numpy(design.X[axes.order, columns]).to(axes.mean.device, torch.float64) - axes.mean[columns]
-        products += centred[:, columns] @ old.T
-    return products @ (axes.rows / axes.eigenvalues)
+        products += matmul(centred[:, columns], old.T)
+    return matmul(products, axes.rows / axes.eigenvalues)
 
 
 # --- cross-validation -------------------------------------------------------------------------------------------------
@@ -537,12 +538,12 @@ def _prepare_fold(axes: _Axes, left_out: slice, alphas: NDArray[np.float64]) -> 
     n_train = len(axes.rows) - len(x)
     total = x.sum(0)
     mean_train, mean_test = -total / n_train, total / len(x)  # all rows together sum to 0
-    gram = torch.diag(axes.eigenvalues) - x.T @ x - n_train * torch.outer(mean_train, mean_train)
+    gram = torch.diag(axes.eigenvalues) - matmul(x.T, x) - n_train * torch.outer(mean_train, mean_train)
     eigenvalues, vectors = eigh(gram)
     # Directions that the training rows do not span: the coefficients there are 0, not rounding divided by alpha.
     spanned = eigenvalues > len(gram) * torch.finfo(gram.dtype).eps * eigenvalues[-1]
     eigenvalues = torch.where(spanned, eigenvalues, 0.0)
-    root = torch.linalg.qr((x - mean_test) @ vectors, mode="r").R
+    root = torch.linalg.qr(matmul(x - mean_test, vectors), mode="r").R
     penalties = torch.from_numpy(alphas).to(gram.device)
     shrinkage = spanned / (eigenvalues + penalties[:, None])
     # A target that is noise weighs on axis i like this: sqrt(eigenvalue) in B, times the length of the left-out rows.
@@ -572,7 +573,7 @@ def _scored_blocks(
     x = design.axes.rows.to(dtype)
     folds = [fold.cast(dtype) for fold in design.folds]
     for columns, y, low, high, mean in _blocks(design, Y, rows, block or _block_size(design, dtype, folds)):
-        products = torch.stack([y[fold.rows].T @ x[fold.rows] for fold in folds])
+        products = torch.stack([matmul(y[fold.rows].T, x[fold.rows]) for fold in folds])
         total = products.sum(0)
         r = _score(y, low, high, products, total, folds)
         yield columns, r.T.cpu().numpy(), total.T, mean
@@ -592,7 +593,7 @@ def _score(y: Tensor, low: Tensor, high: Tensor, products: Tensor, total: Tensor
         train.addr_(sums[others].sum(0), fold.mean_train, alpha=-1)
         test = torch.addr(products[number], sums[number], fold.mean_test, alpha=-1)
         squares = _sum_of_squares(y[fold.rows], sums[number] / len(y[fold.rows]))
-        r = _fold_r(train @ fold.vectors, test @ fold.vectors, squares, fold)
+        r = _fold_r(matmul(train, fold.vectors), matmul(test, fold.vectors), squares, fold)
         varies = (high[others].amax(0) > low[others].amin(0)) & (high[number] > low[number])
         defined = varies[:, None] & torch.isfinite(r)
         r_sum += torch.where(defined, r, 0.0)
@@ -605,16 +606,16 @@ def _fold_r(train: Tensor, test: Tensor, target_squares: Tensor, fold: _Fold) ->
 
     Shapes: train, test (b, q) cross-products on the fold's eigenvectors; target_squares (b,) -> (b, a) float64.
     """
-    covariance = (train * test) @ fold.shrinkage.T
+    covariance = matmul(train * test, fold.shrinkage.T)
     rank = len(fold.filters)
     filtered = (train[:, None] * fold.filters).view(-1, train.shape[1])  # (b K, q)
     gram = torch.zeros(len(train), rank, rank, dtype=train.dtype, device=train.device)
     for start in range(0, fold.root.shape[1], PANEL):
-        predicted = filtered[:, start:] @ fold.root[start:, start : start + PANEL]
+        predicted = matmul(filtered[:, start:], fold.root[start:, start : start + PANEL])
         predicted = predicted.view(len(train), rank, -1)
         gram.baddbmm_(predicted, predicted.transpose(1, 2))
     pairs = (fold.mixing[:, :, None] * fold.mixing[:, None]).flatten(1)
-    predicted_squares = gram.flatten(1).double() @ pairs.T
+    predicted_squares = matmul(gram.flatten(1).double(), pairs.T)
     return (covariance.double() / (predicted_squares * target_squares[:, None]).sqrt()).clamp(-1.0, 1.0)
 
 
@@ -676,7 +677,7 @@ def _fitted_blocks(
     dtype = _target_dtype(Y)
     x = design.axes.rows.to(dtype)
     for columns, y, _, _, mean in _blocks(design, Y, rows, block or _block_size(design, dtype)):
-        yield columns, _weights(design.axes, x.T @ y, penalties[columns]), mean
+        yield columns, _weights(design.axes, matmul(x.T, y), penalties[columns]), mean
 
 
 def _weights(axes: _Axes, cross: Tensor, alpha: NDArray[np.float64]) -> Tensor:
@@ -699,7 +700,7 @@ def _coefficients(
 ) -> tuple[NDArray[np.floating], NDArray[np.float64]]:
     """Coefficients of the features, (p, b), and intercepts, (b,), from coefficients on the principal axes (q, b)."""
     for factor in factors:
-        weights = factor @ weights
+        weights = matmul(factor, weights)
     return weights.cpu().numpy(), y_mean - (axes.mean.to(weights.dtype) @ weights).cpu().numpy()
 
 

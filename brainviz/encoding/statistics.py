@@ -118,6 +118,8 @@ def bootstrap_r(
     """
     import torch
 
+    from brainviz.encoding.linalg import matmul
+
     _require_pair(predicted, measured)
     n, n_columns = predicted.shape
     if weights.ndim != 2 or weights.shape[1] != n:
@@ -129,7 +131,7 @@ def bootstrap_r(
     for start in range(0, n_columns, width):
         block = slice(start, start + width)
         x, y = _standardised(predicted[:, block], device), _standardised(measured[:, block], device)
-        sums = counts @ torch.cat([x, y, x * x, y * y, x * y], dim=1)
+        sums = matmul(counts, torch.cat([x, y, x * x, y * y, x * y], dim=1))
         mean_x, mean_y, square_x, square_y, product = sums.chunk(5, dim=1)
         var_x, var_y = square_x - mean_x**2, square_y - mean_y**2
         r = ((product - mean_x * mean_y) / (var_x * var_y).sqrt()).clamp(-1, 1)
@@ -315,6 +317,8 @@ def _exchanged_totals(
     """Sum r_first - r_second over each area's vertices, (P, A), and count the vertices where it is defined, (A,)."""
     import torch
 
+    from brainviz.encoding.linalg import matmul
+
     n, device = len(measured), exchange.device
     columns, place = np.unique(np.concatenate([*areas, np.empty(0, np.int64)]), return_inverse=True)
     area_of = np.repeat(np.arange(len(areas)), [len(area) for area in areas])
@@ -326,7 +330,7 @@ def _exchanged_totals(
         a, b, y = (_standardised(values[:, block], str(device)) for values in (first, second, measured))
         defined = (a[0] + b[0] + y[0]).isfinite()
         a, b, y = (values.nan_to_num(0) for values in (a, b, y))
-        moved = exchange @ torch.cat([b - a, b * b - a * a, (b - a) * y], dim=1) / n
+        moved = matmul(exchange, torch.cat([b - a, b * b - a * a, (b - a) * y], dim=1)) / n
         mean, square, product = moved.chunk(3, dim=1)
         agreement = (a * y).mean(0), (b * y).mean(0)
         r_first = _r(mean, 1 + square, agreement[0] + product)

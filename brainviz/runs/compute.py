@@ -1,8 +1,8 @@
 """From a spec to result files: reads data, calls training and encoding, and writes what they return.
 
-One function per kind, here and in `brainviz.runs.encode`; each writes into the run's folder and returns the scalars of
-``result.json``. Nothing here knows who asked, or who computes: the queue calls it in a process of its own, a test may
-call it directly.
+One function per kind, here, in `brainviz.runs.encode` and in `brainviz.runs.compare`; each writes into the run's
+folder and returns the scalars of ``result.json``. Nothing here knows who asked, or who computes: the queue calls it in
+a process of its own, a test may call it directly.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from brainviz.datasets.splits import hold_out
 from brainviz.errors import RunError, SpecError, WeightsError
+from brainviz.runs.compare import comparison
 from brainviz.runs.context import Context, open_pictures, read_images, read_responses
-from brainviz.runs.encode import comparison, encoding
+from brainviz.runs.encode import encoding
 from brainviz.runs.requests import require_roi, weights_path
 from brainviz.runs.specs import ComparisonSpec, EncodingSpec, FeaturesSpec, FinetuneSpec, NetworkFields, Spec
 from brainviz.runs.store import Run, Store, atomic_file, write_array
@@ -131,7 +132,7 @@ def finetune(spec: FinetuneSpec, context: Context) -> dict[str, Any]:
         **sizes,
     }
     if isinstance(network, ContrastiveNetwork):
-        result |= _information(network, spec, images, responses, fit_rows, pictures)
+        result |= _information(network, spec, images, responses, fit_rows, validation_rows, pictures)
     return result
 
 
@@ -161,19 +162,23 @@ def _information(
     images: NDArray[np.uint8],
     responses: NDArray[np.float32],
     fit_rows: NDArray[np.int64],
+    validation_rows: NDArray[np.int64],
     pictures: Pictures,
-) -> dict[str, float]:
+) -> dict[str, float | str]:
     """Return the lower bound of the mutual information between test pictures and responses (methods, section 3).
 
-    Its scale beta is chosen on as many training pictures as there are test pictures, since the bound depends on their
-    number. The interval is a bootstrap over the terms of the test pictures.
+    Its scale beta is chosen on the training pictures that only monitored the fit: embeddings of those that were fitted
+    agree better than any others, and the beta that suits them can bring the bound of the test pictures below 0. Where
+    there are none, ``information_beta_chosen_on`` says "fitted": beta is then from as many fitted pictures as there are
+    test pictures. The interval is a bootstrap over the terms of the test pictures.
     """
     from brainviz.encoding.information import choose_beta, information_bound
     from brainviz.encoding.statistics import bootstrap_weights, interval
     from brainviz.training.fit import embeddings
 
     test = pictures.split.test
-    chosen_on = np.random.default_rng(spec.seed).permutation(fit_rows)[: len(test)]
+    held_out = len(validation_rows) > 1
+    chosen_on = validation_rows if held_out else np.random.default_rng(spec.seed).permutation(fit_rows)[: len(test)]
     beta = choose_beta(*embeddings(network, images, responses, chosen_on), spec.temperature)
     bound = information_bound(*embeddings(network, images, responses, test), spec.temperature, beta)
     weights = bootstrap_weights(len(test), INFORMATION_RESAMPLES, spec.seed, pictures.groups(test))
@@ -184,6 +189,7 @@ def _information(
         "information_high": float(high),
         "information_limit": bound.limit,
         "information_beta": beta,
+        "information_beta_chosen_on": "validation" if held_out else "fitted",
     }
 
 

@@ -1,105 +1,24 @@
-"""Encoding and comparison runs: ridge from layers to the responses of ROIs, and tests of one method against another.
-
-The vertex axis of an encoding run's arrays, length e, is its areas (hemisphere and ROI) one after the other; a vertex
-that lies in two of them is there twice. ``areas.json`` says where each begins and ends.
-"""
+"""Encoding runs: ridge from layers to the responses of ROIs."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainviz.datasets.base import ALL_VERTICES, HEMISPHERE_NAMES, MIN_ROI_VERTICES
-from brainviz.datasets.splits import Split
+from brainviz.datasets.base import HEMISPHERE_NAMES
 from brainviz.errors import DatasetError
-from brainviz.runs.context import Context, Pictures, open_pictures, read_responses
-from brainviz.runs.requests import require_roi
-from brainviz.runs.specs import ComparisonSpec, EncodingSpec
-from brainviz.runs.store import Run, atomic_file, write_array, write_json
+from brainviz.runs.areas import AREAS, Area, open_areas, pairing
+from brainviz.runs.context import Context, Pictures, open_pictures
+from brainviz.runs.specs import EncodingSpec
+from brainviz.runs.store import write_array, write_json
+from brainviz.runs.tables import ROIS, finite_mean, finite_median, nan_if_none, none_if_nan, write_table
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from brainviz.encoding.ridge import RidgeDesign
-
-#: Table of an encoding run, one row per hemisphere, ROI and layer; and of a comparison, one per hemisphere and ROI.
-ROIS = "rois.parquet"
-
-#: Where each area of an encoding run is on the vertex axis.
-AREAS = "areas.json"
-
-#: Rate of false discoveries at which a ROI counts as different.
-FALSE_DISCOVERY_RATE = 0.05
-
-
-@dataclass(frozen=True)
-class Area:
-    """One ROI of one hemisphere, or all its vertices.
-
-    Attributes
-    ----------
-    hemi, roi : str
-    responses : (n, v) array
-        To all pictures; a memory map where it is all vertices.
-    columns : (v,) int array
-        Columns of the subject's responses.
-    positions : (v,) int array or None
-        Index on the mesh.
-    ceiling : (v,) float array
-        Share of the variance that is signal; NaN where nothing says.
-    parts : mapping of str to (v_part,) int array
-        ROIs to report on, as indices into the area's vertices: the area itself, and for all vertices also every ROI.
-    """
-
-    hemi: str
-    roi: str
-    responses: NDArray[np.float32]
-    columns: NDArray[np.int64]
-    positions: NDArray[np.int64] | None
-    ceiling: NDArray[np.float64]
-    parts: Mapping[str, NDArray[np.int64]]
-
-
-def open_areas(pictures: Pictures, areas: Sequence[tuple[str, str]]) -> list[Area]:
-    """Return areas with their responses, in order; a ROI that is one of them is no part of another."""
-    return [open_area(pictures, hemi, roi, {other for where, other in areas if where == hemi}) for hemi, roi in areas]
-
-
-def open_area(pictures: Pictures, hemi: str, roi: str, apart: Collection[str] = ()) -> Area:
-    """Return an area with its responses; ROIs that are `apart` are not among its parts.
-
-    Raises
-    ------
-    DatasetError
-        There is no such ROI, it is too small, or its responses are not all numbers.
-    """
-    dataset, subject = pictures.dataset, pictures.subject
-    require_roi(dataset, subject, hemi, roi)
-    columns = dataset.columns(subject, hemi, roi)
-    positions, ceiling = dataset.positions(subject, hemi), dataset.noise_ceiling(subject, hemi)
-    parts = {roi: np.arange(len(columns))}
-    if roi == ALL_VERTICES:
-        masks = dataset.rois(subject, hemi)
-        known = {name: np.flatnonzero(mask) for name, mask in masks.items() if mask.sum() >= MIN_ROI_VERTICES}
-        parts |= {name: part for name, part in known.items() if name not in apart}
-    return Area(
-        hemi,
-        roi,
-        read_responses(pictures, hemi, roi),
-        columns,
-        None if positions is None else positions[columns],
-        np.full(len(columns), np.nan) if ceiling is None else ceiling[columns].astype(np.float64),
-        parts,
-    )
-
-
-# --- encoding ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -149,7 +68,7 @@ def encoding(spec: EncodingSpec, context: Context) -> dict[str, Any]:
     from brainviz.encoding.ridge import prepare_ridge
     from brainviz.encoding.statistics import bootstrap_weights
 
-    order = _pairing(pictures.split, len(pictures.digests), spec)
+    order = pairing(pictures.split, len(pictures.digests), spec)
     weights = bootstrap_weights(len(test), spec.n_bootstrap, spec.seed, pictures.groups(test))
     groups = pictures.groups(order[train])
     layers = spec.features.layers
@@ -384,7 +303,7 @@ def roi_rows(
     rows = []
     for number, layer in enumerate(layers):
         mean = finite_mean(r[number])
-        low, high = interval(replicates[number], estimate=_number(mean))
+        low, high = interval(replicates[number], estimate=nan_if_none(mean))
         rows.append(
             {
                 "hemi": hemi,
@@ -393,17 +312,17 @@ def roi_rows(
                 "own": number == own,
                 "n_vertices": r.shape[1],
                 "nan_vertices": int(np.isnan(r[number]).sum()),
-                "r_mean": _number(mean),
+                "r_mean": nan_if_none(mean),
                 "r_low": float(low),
                 "r_high": float(high),
-                "r_median": _number(finite_median(r[number])),
-                "cv_r_mean": _number(means[number]),
-                "cv_r_median": _number(finite_median(cv_r[number])),
-                "protocol_r_mean": _number(protocol_means[number]),
+                "r_median": nan_if_none(finite_median(r[number])),
+                "cv_r_mean": nan_if_none(means[number]),
+                "cv_r_median": nan_if_none(finite_median(cv_r[number])),
+                "protocol_r_mean": nan_if_none(protocol_means[number]),
                 "protocol_own": number == protocol_own,
-                "ceiling": _number(finite_mean(ceiling)),
-                "ceiling_r": _number(finite_mean(root)),
-                "r_over_ceiling": _number(finite_mean(r[number] / np.where(has, root, np.nan))),
+                "ceiling": nan_if_none(finite_mean(ceiling)),
+                "ceiling_r": nan_if_none(finite_mean(root)),
+                "r_over_ceiling": nan_if_none(finite_mean(r[number] / np.where(has, root, np.nan))),
                 "no_ceiling": int((~has).sum()) if np.isfinite(ceiling).any() else np.nan,
                 "algonauts_score": np.nan if mean is None else algonauts_score(r[number], ceiling).mean,
             }
@@ -416,205 +335,3 @@ def _best(scores: NDArray[np.float64]) -> tuple[list[float | None], int]:
     means = [finite_mean(of_layer) for of_layer in scores]
     known = [mean for mean in means if mean is not None]
     return means, means.index(max(known)) if known else -1
-
-
-def _pairing(split: Split, n: int, spec: EncodingSpec) -> NDArray[np.int64]:
-    """Return the picture each response is paired with, shape (n,): its own, or a random one of its part."""
-    order = np.arange(n)
-    if spec.shuffle_images:
-        rng = np.random.default_rng(spec.seed)
-        for rows in (split.train, split.test):
-            order[rows] = rng.permutation(rows)
-    return order
-
-
-# --- comparison -------------------------------------------------------------------------------------------------------
-
-
-def comparison(spec: ComparisonSpec, context: Context) -> dict[str, Any]:
-    """Test, per ROI, whether the first method's mean r differs from the second's.
-
-    Writes ``rois.parquet``: ``hemi roi layer_first layer_second n_vertices r_first r_second difference low high
-    improved p q``. The interval comes from the two runs' paired bootstrap replicates, p from exchanging the two
-    methods' predictions image by image, q from Benjamini and Hochberg's procedure over all rows.
-    """
-    from brainviz.encoding.metrics import share_improved
-    from brainviz.encoding.statistics import false_discovery, interval, permutation_test
-
-    pictures = open_pictures(spec, spec.first[0].features, context)
-    test = pictures.split.test
-    tell = context.progress("permutation tests")
-    rows: list[dict[str, Any]] = []
-    for number, pair in enumerate(zip(spec.first, spec.second, strict=True)):
-        tell(number, len(spec.first))
-        first, second = (EncodingRun(each, pictures, context) for each in pair)
-        for area in first.areas:
-            measured = np.asarray(area.responses[test])
-            for roi, part in area.parts.items():
-                if roi != area.roi and (area.hemi, roi) in spec.areas:
-                    continue  # it has a pair of its own
-                one, other = first.at(area.hemi, roi, spec.layer), second.at(area.hemi, roi, spec.layer)
-                if one is None or other is None:
-                    continue
-                outcome = permutation_test(
-                    first.predicted(area, one.layer)[part].T,
-                    second.predicted(area, other.layer)[part].T,
-                    measured[:, part],
-                    [np.arange(len(part))],
-                    n_permutations=spec.n_permutations,
-                    seed=spec.exchange_seed,
-                    groups=pictures.groups(test),
-                    device=context.device,
-                )
-                low, high = interval(one.replicates - other.replicates)
-                r_first, r_second = first.r(area, one.layer)[part], second.r(area, other.layer)[part]
-                rows.append(
-                    {
-                        "hemi": area.hemi,
-                        "roi": roi,
-                        "layer_first": one.layer,
-                        "layer_second": other.layer,
-                        "n_vertices": int((np.isfinite(r_first) & np.isfinite(r_second)).sum()),
-                        "r_first": one.r_mean,
-                        "r_second": other.r_mean,
-                        "difference": _number(finite_mean(r_first - r_second)),
-                        "low": float(low),
-                        "high": float(high),
-                        "improved": share_improved(r_first, r_second),
-                        "p": float(outcome.p[0]),
-                    }
-                )
-    tell(len(spec.first), len(spec.first))
-    for row, q in zip(rows, false_discovery(np.array([row["p"] for row in rows])), strict=True):
-        row["q"] = float(q)
-    write_table(context, ROIS, rows)
-    differences = np.array([row["difference"] for row in rows])
-    return {
-        "n_rois": len(rows),
-        "n_test": len(test),
-        "n_permutations": spec.n_permutations,
-        "difference_mean": finite_mean(differences),
-        "n_significant": int(sum(row["q"] < FALSE_DISCOVERY_RATE for row in rows)),
-    }
-
-
-@dataclass(frozen=True)
-class _AtLayer:
-    """A ROI of an encoding run at one layer."""
-
-    layer: str
-    r_mean: float
-    replicates: NDArray[np.float32]
-
-
-class EncodingRun:
-    """A finished encoding run with its data: what it predicts at any of its layers.
-
-    Parameters
-    ----------
-    spec : EncodingSpec
-    pictures : Pictures
-    context : Context
-    """
-
-    def __init__(self, spec: EncodingSpec, pictures: Pictures, context: Context) -> None:
-        self.spec, self.pictures, self.context = spec, pictures, context
-        self.run: Run = context.finished(spec)
-        self.areas = open_areas(pictures, spec.areas)
-        self._table = read_table(self.run)
-        self._replicates = self.run.array("replicates")
-        self._known: dict[tuple[str, str, str], NDArray[np.float32]] = {}
-
-    def at(self, hemi: str, roi: str, layer: str) -> _AtLayer | None:
-        """Return a ROI at a layer; empty stands for its own best one, and None for a ROI of constant vertices only."""
-        table = self._table
-        chosen = (table["hemi"] == hemi) & (table["roi"] == roi)
-        chosen &= (table["layer"] == layer) if layer else table["own"]
-        if not chosen.any():
-            return None
-        row = int(np.flatnonzero(chosen)[0])
-        return _AtLayer(
-            str(table["layer"].iloc[row]), float(table["r_mean"].iloc[row]), np.asarray(self._replicates[:, row])
-        )
-
-    def r(self, area: Area, layer: str) -> NDArray[np.float64]:
-        """Return the test r of an area's vertices at a layer, shape (v,)."""
-        number = self.spec.features.layers.index(layer)
-        return np.asarray(self.run.array("r")[number, self._span(area)])
-
-    def predicted(self, area: Area, layer: str) -> NDArray[np.float32]:
-        """Return the predicted responses to the test pictures less their offset, shape (v, n_test).
-
-        Refitted where they are not kept: at any layer but the area's best one.
-        """
-        span, number = self._span(area), self.spec.features.layers.index(layer)
-        if self.run.array("own")[span.start] == number:
-            return np.asarray(self.run.array("predicted")[span])
-        key = (area.hemi, area.roi, layer)
-        if key not in self._known:
-            self._known[key] = self._refit(area, layer, np.asarray(self.run.array("alpha")[number, span]))
-        return self._known[key]
-
-    def _refit(self, area: Area, layer: str, alpha: NDArray[np.float64]) -> NDArray[np.float32]:
-        from brainviz.encoding.ridge import prepare_ridge
-
-        split = self.pictures.split
-        scores = self.context.finished(self.spec.features).array(f"scores_{layer}")
-        order = _pairing(split, len(scores), self.spec)
-        design = prepare_ridge(scores[order[split.train]], alpha[:1], self.spec.n_folds, device=self.context.device)
-        predicted = np.empty((len(alpha), len(split.test)), np.float32)
-        for columns, values, _ in design.predict(scores[order[split.test]], area.responses, alpha, rows=split.train):
-            predicted[columns] = values.T
-        return predicted
-
-    def _span(self, area: Area) -> slice:
-        spans = json.loads(self.run.file(AREAS).read_text(encoding="utf-8"))
-        mine = next(span for span in spans if (span["hemi"], span["roi"]) == (area.hemi, area.roi))
-        return slice(mine["start"], mine["stop"])
-
-
-# --- tables and scalars -----------------------------------------------------------------------------------------------
-
-
-def write_table(context: Context, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as a parquet file of the run."""
-    import pandas as pd
-
-    buffer = BytesIO()
-    pd.DataFrame(rows).to_parquet(buffer, index=False)
-    with atomic_file(context.path / name) as file:
-        file.write(buffer.getvalue())
-
-
-def read_table(run: Run) -> pd.DataFrame:
-    """Return the table of ROIs of an encoding or comparison run.
-
-    Raises
-    ------
-    RunError
-        The run is not done, or its table is damaged.
-    """
-    import pandas as pd
-
-    return pd.read_parquet(run.file(ROIS))
-
-
-def finite_mean(values: NDArray[np.floating]) -> float | None:
-    """Return the mean of the values that are defined; None when there is none (JSON knows no NaN)."""
-    defined = values[np.isfinite(values)]
-    return float(defined.mean()) if defined.size else None
-
-
-def finite_median(values: NDArray[np.floating]) -> float | None:
-    """Return the median of the values that are defined; None when there is none."""
-    defined = values[np.isfinite(values)]
-    return float(np.median(defined)) if defined.size else None
-
-
-def none_if_nan(value: float) -> float | None:
-    """Return the value as JSON can hold it."""
-    return value if np.isfinite(value) else None
-
-
-def _number(value: float | None) -> float:
-    return np.nan if value is None else value

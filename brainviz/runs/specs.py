@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from brainviz.errors import SpecError
 
 #: Version of the computing code per kind: raise it when the same spec would give another result.
-CODE_VERSIONS = {"finetune": 2, "features": 2, "encoding": 2, "comparison": 1}
+CODE_VERSIONS = {"finetune": 3, "features": 2, "encoding": 2, "comparison": 1}
 
 Hemisphere = Literal["lh", "rh"]
 

@@ -16,10 +16,11 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from brainviz.datasets.base import ALL_VERTICES, Dataset
-from brainviz.runs.encode import AREAS, read_table
+from brainviz.runs.areas import AREAS
 from brainviz.runs.requests import compare
 from brainviz.runs.specs import ComparisonSpec, EncodingSpec
 from brainviz.runs.store import Run, Store
+from brainviz.runs.tables import read_table
 from brainviz.ui.choices import Choice
 
 if TYPE_CHECKING:

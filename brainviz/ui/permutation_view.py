@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from brainviz.runs.encode import FALSE_DISCOVERY_RATE
+from brainviz.runs.compare import FALSE_DISCOVERY_RATE
 from brainviz.ui.comparison import TEST_R
 from brainviz.ui.downloads import csv_text, download, json_text
 from brainviz.ui.run_controls import start_button, to_start

@@ -32,6 +32,7 @@ def pick_runs_shown(specs: Sequence[Spec], kind: str, fingerprint: str, store: S
 INFORMATION_WORDS = (
     "Information, in nats: a lower bound of the mutual information between test pictures and responses, from how well "
     "the tuned network matches them (InfoNCE); it cannot exceed the log of the number of test pictures, its limit. "
+    "Its scale is chosen on the validation pictures; a run without any chooses it on fitted ones, and comes out lower. "
     "The interval (95 %) is a bootstrap over test pictures. Networks tuned by regression have none."
 )
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import pandas as pd
 
 from brainviz.figures.style import Provenance
-from brainviz.runs.encode import FALSE_DISCOVERY_RATE
+from brainviz.runs.compare import FALSE_DISCOVERY_RATE
 from brainviz.runs.specs import ComparisonSpec, Spec
 from brainviz.ui.choices import Choice
 from brainviz.ui.comparison import (

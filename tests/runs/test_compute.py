@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 
 from brainviz.datasets import open_dataset
 from brainviz.datasets.index import build_index
-from brainviz.datasets.splits import split_pictures
+from brainviz.datasets.splits import hold_out, split_pictures
 from brainviz.errors import DatasetError, RunError, SpecError, WeightsError
 from brainviz.runs import compute as compute_module
 from brainviz.runs.compute import compute, standardised
@@ -109,6 +109,7 @@ def test_a_regression_is_a_way_to_tune(ask, tiny_dataset, computed):
 
 
 def test_the_information_bound_is_that_of_the_test_pictures(ask, tiny_dataset, computed):
+    from brainviz.encoding.information import choose_beta
     from brainviz.models.backbones import load_backbone
     from brainviz.models.contrastive import ContrastiveNetwork
     from brainviz.training.fit import embeddings
@@ -126,6 +127,15 @@ def test_the_information_bound_is_that_of_the_test_pictures(ask, tiny_dataset, c
     assert result["information_limit"] == pytest.approx(np.log(len(split.test)))
     assert result["information_low"] <= result["information_nats"] <= result["information_high"]
     assert result["information_nats"] <= result["information_limit"]
+    _, held_out = hold_out(split.train, build_index(tiny_dataset, memo_dir()).subjects["subj01"].image_digests, 0.1, 0)
+    assert result["information_beta_chosen_on"] == "validation"
+    chosen = choose_beta(*embeddings(network, images, tiny_dataset.responses("subj01", "lh", "V1v"), held_out), 0.3)
+    assert result["information_beta"] == pytest.approx(chosen, rel=1e-3)
+
+
+def test_without_validation_pictures_the_scale_of_the_information_is_from_fitted_ones(ask, tiny_dataset, computed):
+    result = computed(ask("finetune", tiny_dataset, epochs=1, validation_share=0.0)).result()
+    assert result["information_beta_chosen_on"] == "fitted"
 
 
 def test_layers_that_do_not_fit_together_pass_one_by_one(ask, tiny_dataset, monkeypatch, tmp_path, computed):

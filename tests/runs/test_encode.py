@@ -1,4 +1,4 @@
-"""Encoding and comparison runs against independent re-statements: scikit-learn's ridge, resampling row by row."""
+"""Encoding runs against independent re-statements: scikit-learn's ridge, resampling row by row."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from scipy.stats import false_discovery_control
 from sklearn.linear_model import Ridge
 
 from brainviz.datasets import open_dataset
@@ -14,10 +13,11 @@ from brainviz.datasets.index import build_index
 from brainviz.datasets.splits import Split, split_pictures
 from brainviz.encoding.statistics import bootstrap_weights, interval
 from brainviz.errors import DatasetError
-from brainviz.runs import encode
-from brainviz.runs.encode import finite_mean, finite_median, read_table, roi_rows
+from brainviz.runs.areas import pairing
+from brainviz.runs.encode import roi_rows
 from brainviz.runs.requests import compare, memo_dir
 from brainviz.runs.store import Store
+from brainviz.runs.tables import read_table
 
 LAYERS = ("features.3", "classifier")
 
@@ -157,7 +157,7 @@ def test_a_tuned_network_is_used_where_one_was_asked_for(ask, tiny_dataset, comp
 def test_shuffling_stays_inside_each_part(ask, tiny_dataset):
     spec = ask("encoding", tiny_dataset, layers="features.3", shuffle_images=True)
     split = Split(np.arange(0, 30), np.arange(30, 40))
-    order = encode._pairing(split, 40, spec)
+    order = pairing(split, 40, spec)
     for rows in (split.train, split.test):
         np.testing.assert_array_equal(np.sort(order[rows]), rows)
     assert (order != np.arange(40)).mean() > 0.8
@@ -206,50 +206,6 @@ def test_more_features_than_images(ask, tiny_dataset, computed):
     run = computed(ask("encoding", tiny_dataset, layers="features.3", n_components=1000))
     assert Store().run_of(run.spec.features).array("scores_features.3").shape == (40, 33)  # n_train - 1
     assert np.isfinite(run.array("r")).all()
-
-
-def test_a_comparison_agrees_with_its_runs(ask, tiny_dataset, computed):
-    values = {"layers": LAYERS, "hemi": "both", "roi": "V1v,V1d", "n_permutations": 199}
-    run = computed(ask("comparison", tiny_dataset, **values, method="contrastive", epochs=1, learning_rate=1e-2))
-    table = read_table(run)
-    assert list(zip(table["hemi"], table["roi"], strict=True)) == list(run.spec.areas)
-    for row, one, other in zip(table.itertuples(), run.spec.first, run.spec.second, strict=True):
-        first, second = Store().run_of(one), Store().run_of(other)
-        r = [each.array("r")[each.array("own")[0]] for each in (first, second)]
-        assert (row.layer_first, row.layer_second) == (first.result()["layer"], second.result()["layer"])
-        assert row.difference == pytest.approx(np.mean(r[0] - r[1]))
-        assert row.improved == np.mean(r[0] > r[1])
-        replicates = [each.array("replicates")[:, each.array("own")[0]] for each in (first, second)]
-        low, high = np.nanpercentile(replicates[0] - replicates[1], [2.5, 97.5])
-        assert (row.low, row.high) == pytest.approx((low, high), abs=1e-4)
-        assert 1 / 200 <= row.p <= 1
-    np.testing.assert_allclose(table["q"], false_discovery_control(table["p"]))
-    assert run.result()["n_rois"] == 4
-    assert run.result()["n_significant"] == int((table["q"] < 0.05).sum())
-
-
-def test_a_comparison_at_one_layer_refits_what_is_not_kept(ask, tiny_dataset, computed):
-    values = {"layers": LAYERS, "method": "random", "baseline": "untuned", "n_permutations": 99}
-    for layer in LAYERS:
-        run = computed(ask("comparison", tiny_dataset, **values, layer=layer))
-        row = read_table(run).iloc[0]
-        assert (row["layer_first"], row["layer_second"]) == (layer, layer)
-        assert (row["difference"], row["p"]) == (0, 1)  # both are the same network
-
-
-def test_refitted_predictions_are_those_that_were_correlated(ask, tiny_dataset, computed, tmp_path):
-    from brainviz.runs.context import Context, open_pictures
-
-    spec = ask("encoding", tiny_dataset, layers=LAYERS)
-    run = computed(spec)
-    context = Context(Store(), tmp_path, "cpu", event=lambda event: None)
-    opened = encode.EncodingRun(spec, open_pictures(spec, spec.features, context), context)
-    area = opened.areas[0]
-    measured = area.responses[run.array("test_rows")]
-    for number, layer in enumerate(LAYERS):
-        predicted = opened.predicted(area, layer)
-        r = [np.corrcoef(predicted[v], measured[:, v])[0, 1] for v in range(30)]
-        np.testing.assert_allclose(r, run.array("r")[number], atol=1e-4)
 
 
 def test_a_roi_beside_all_vertices_is_reported_and_tested_once(ask, tiny_dataset, computed):
@@ -312,10 +268,3 @@ def test_the_own_layer_is_found_among_undefined_vertices():
     assert own([[0.1, 0.2], [nan, 0.3], [0.2, 0.2]]) == ["1"]
     assert own([[0.2, nan], [0.2, nan]]) == ["0"]
     assert own([[nan, nan], [nan, nan]]) == []
-
-
-def test_means_leave_out_what_is_undefined():
-    values = np.array([np.nan, 1.0, 2.0, 6.0])
-    assert (finite_mean(values), finite_median(values)) == (3.0, 2.0)
-    assert finite_mean(np.array([np.nan])) is None
-    assert finite_median(np.array([np.nan])) is None
