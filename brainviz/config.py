@@ -1,4 +1,4 @@
-"""Where results are kept (`BRAINVIZ_CACHE`) and what `brainviz.toml` names: data sets and network weights."""
+"""Where results are kept (`BRAINVIZ_CACHE`) and what `brainviz.toml` names: data sets, network weights, meshes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from brainviz.errors import ConfigError
 #: The folder that holds app.py.
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-#: Tables of `brainviz.toml`, with the names in each that brainviz keeps for itself.
+#: Tables of `brainviz.toml` in which the user gives names to paths, with the names that brainviz keeps for itself.
 TABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"datasets": ("demo",), "weights": ("imagenet", "demo", "random")}
 )
+#: Keys of the table [meshes].
+MESH_KEYS = ("folder",)
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,14 @@ class Config:
         The file that was read.
     datasets, weights : mapping of str to Path
         Folders of data sets and files of network weights by name. They need not exist: a disk may not be mounted today.
+    meshes : Path or None
+        Folder of the finer fsaverage meshes, as `brainviz.figures.meshes.load_mesh` reads them. It need not exist.
     """
 
     path: Path | None = None
     datasets: Mapping[str, Path] = field(default_factory=dict)
     weights: Mapping[str, Path] = field(default_factory=dict)
+    meshes: Path | None = None
 
 
 def cache_dir() -> Path:
@@ -74,8 +79,30 @@ def load_config() -> Config:
     if not named and not path.exists():
         return Config()
     tables = _read_toml(path)
-    refuse_unknown(path, "table", tables, TABLES)
-    return Config(path, **{table: MappingProxyType(_paths(path, table, content)) for table, content in tables.items()})
+    refuse_unknown(path, "table", tables, (*TABLES, "meshes"))
+    named_paths = {table: MappingProxyType(_paths(path, table, tables.get(table, {}))) for table in TABLES}
+    meshes = _paths(path, "meshes", tables.get("meshes", {}))
+    refuse_unknown(path, "key in [meshes]", meshes, MESH_KEYS)
+    return Config(path, meshes=meshes.get("folder"), **named_paths)
+
+
+def mesh_folder() -> Path | None:
+    """Return the folder of meshes that `brainviz.toml` names, or None where it names none.
+
+    Raises
+    ------
+    ConfigError
+        As `load_config`; or the folder does not exist.
+    """
+    config = load_config()
+    if config.meshes is not None and not config.meshes.is_dir():
+        raise ConfigError(
+            f"The folder of meshes that {config.path} names does not exist.",
+            got=str(config.meshes),
+            expected="a folder with the files of fsaverage6 or fsaverage",
+            mend="correct or remove folder under [meshes]; without it, fsaverage5 is shown.",
+        )
+    return config.meshes
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -123,7 +150,7 @@ def _paths(path: Path, table: str, content: Any) -> dict[str, Path]:
             raise ConfigError(
                 f"[{table}] {name} in {path} must be a path in quotes.", got=repr(value), expected=f'{name} = "/path"'
             )
-        if name in TABLES[table]:
+        if name in TABLES.get(table, ()):
             raise ConfigError(
                 f"[{table}] {name} in {path} takes a name that brainviz keeps for itself.",
                 got=name,

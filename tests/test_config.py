@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from brainviz.config import Config, cache_dir, load_config, nearest
+from brainviz.config import Config, cache_dir, load_config, mesh_folder, nearest
 from brainviz.errors import ConfigError
 
 
@@ -66,12 +66,34 @@ def test_no_file_is_an_empty_config(monkeypatch, tmp_path):
         ('[datasets]\ndemo = "x"', "keeps for itself"),
         ('[weights]\nimagenet = "x"', "keeps for itself"),
         ("[datasets", "not a TOML file"),
+        ('[mesh]\nfolder = "x"', "mesh.*write 'meshes' instead"),
+        ('[meshes]\nfoldr = "x"', r"key in \[meshes\] 'foldr'.*write 'folder' instead"),
+        ("[meshes]\nfolder = true", "must be a path in quotes"),
     ],
 )
 def test_mistakes_are_named(write_config, text, words):
     write_config(text)
     with pytest.raises(ConfigError, match=f"(?s){words}"):
         load_config()
+
+
+def test_meshes_are_in_a_folder_beside_the_file(write_config, tmp_path):
+    write_config('[meshes]\nfolder = "surfaces"\n[datasets]\nnsd = "x"\n')
+    assert load_config().meshes == tmp_path / "surfaces"
+    assert load_config().datasets == {"nsd": tmp_path / "x"}
+    (tmp_path / "surfaces").mkdir()
+    assert mesh_folder() == tmp_path / "surfaces"
+
+
+def test_a_folder_of_meshes_must_exist_when_it_is_needed(write_config, tmp_path):
+    write_config('[meshes]\nfolder = "surfaces"\n')
+    with pytest.raises(ConfigError, match=f"(?s)lab.toml names does not exist.*{tmp_path / 'surfaces'}"):
+        mesh_folder()
+
+
+def test_no_folder_of_meshes(write_config):
+    write_config("")
+    assert mesh_folder() is None
 
 
 def test_a_named_file_must_exist(monkeypatch, tmp_path):

@@ -88,6 +88,35 @@ def roi_scale(names: Sequence[str]) -> Scale:
     return Scale("", -0.5, len(names) - 0.5, "categorical", tuple(names))
 
 
+def palettes(scale: Scale) -> dict[str, NDArray[np.uint8]]:
+    """Return the colours that a scale can be drawn in, the usual ones first.
+
+    All are perceptually uniform and safe for colour-blind readers: viridis and cividis; cmocean's balance and delta
+    (Thyng et al. 2016, Oceanography 29:9) for diverging scales.
+
+    Returns
+    -------
+    dict of (256, 3) uint8 arrays
+        Name -> colours from the scale's low to its high end; for categories one named ``"categories"``, a row each.
+    """
+    from plotly.colors import cmocean, get_colorscale, sample_colorscale, unlabel_rgb
+
+    if scale.kind == "categorical":
+        count = range(len(scale.names))
+        chosen = [CATEGORY_COLOURS[number % len(CATEGORY_COLOURS)] for number in count]
+        rows = [[int(colour[start : start + 2], 16) for start in (1, 3, 5)] for colour in chosen]
+        return {"categories": np.array(rows, np.uint8).reshape(-1, 3)}
+    if scale.kind == "sequential":
+        named = {name: get_colorscale(name) for name in ("viridis", "cividis")}
+    else:
+        named = {"balance": cmocean.balance, "delta": cmocean.delta}
+    steps = np.linspace(0, 1, 256).tolist()
+    return {
+        name: np.array([unlabel_rgb(colour) for colour in sample_colorscale(colours, steps)]).round().astype(np.uint8)
+        for name, colours in named.items()
+    }
+
+
 def _round_up(maps: Sequence[NDArray[np.floating]], step: float = 0.05) -> float:
     values = np.concatenate([np.ravel(values) for values in maps]) if maps else np.zeros(0)
     values = values[np.isfinite(values)]

@@ -1,130 +1,228 @@
-"""The brain on a page: one place that draws a map on the cortex, or says why it cannot.
+"""The brain on a page: one place that draws maps on the cortex, or says why it cannot.
 
 Pages hand over columns, positions and values, and know nothing of how the picture is made.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from brainviz.datasets.base import MESH_VERTICES
-from brainviz.figures.meshes import N_VERTICES, SURFACES, shown_on_fsaverage5, to_fsaverage5
+from brainviz.config import mesh_folder
+from brainviz.datasets.base import HEMISPHERE_NAMES, HEMISPHERES, MESH_VERTICES
+from brainviz.figures.meshes import SURFACES, resolution
 from brainviz.figures.style import PLOTLY_CONFIG, Provenance
-from brainviz.figures.surface import VIEWS, Scale, strip_figure, surface_figure
+from brainviz.figures.surface import Scale, strip_figure
 from brainviz.ui.binding import bound
 from brainviz.ui.errors import plain
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
+from brainviz.ui.look import Look, look_from, look_of, query_of
+from brainviz.ui.viewer import BrainMap, Regions, Tested, show_viewer
 
 #: Rows of the table that stands beside a strip.
 TABLE_ROWS = 200
 
-
-@dataclass(frozen=True)
-class BrainView:
-    """How the brain is looked at."""
-
-    surface: str
-    view: str
-    threshold: float
+#: What is picked on the cortex: in the address as text, such as "lh 1234"; a patch, too long for one, in the session.
+VERTEX, PATCH = "vertex", "_patch"
 
 
-def brain_controls(mesh: str, *, threshold: bool = True) -> BrainView:
-    """Draw the controls of the brain, bound to the URL; none where the data set has no mesh that can be drawn.
-
-    Parameters
-    ----------
-    mesh : str
-        The data set's mesh.
-    threshold : bool
-        Whether a threshold makes sense for the map.
-    """
-    if not shown_on_fsaverage5(mesh):
-        return BrainView("inflated", "medial", 0.0)
-    limit = 0.0
-    with st.container(horizontal=True, gap="medium"):
-        surface = st.segmented_control("Surface", list(SURFACES), default="inflated", required=True, **bound("surface"))
-        view = st.segmented_control(
-            "View",
-            list(VIEWS),
-            default="medial",
-            required=True,
-            **bound("view"),
-            help="Where the brain is seen from. Drag it to turn it, scroll to come nearer.",
-        )
-        if threshold:
-            limit = st.slider(
-                "Threshold",
-                0.0,
-                0.5,
-                0.0,
-                0.01,
-                **bound("threshold"),
-                width=260,
-                help="Vertices whose value is nearer to 0 than this are left grey.",
-            )
-    return BrainView(surface or "inflated", view or "medial", limit)
+def has_place(mesh: str) -> bool:
+    """Return whether data on a mesh can be drawn on the cortex."""
+    return mesh in MESH_VERTICES
 
 
 def show_brain(
-    values: pd.DataFrame, mesh: str, scale: Scale, provenance: Provenance, view: BrainView, *, key: str
-) -> go.Figure:
-    """Draw one value per vertex on both hemispheres; without a known mesh, a sorted strip and a table.
+    maps: Sequence[BrainMap],
+    mesh: str,
+    scale: Scale,
+    provenance: Provenance,
+    default: Look,
+    *,
+    key: str,
+    regions: Regions | None = None,
+    ceiling: pd.DataFrame | None = None,
+    tested: Tested | None = None,
+) -> Look:
+    """Draw one value per vertex on the cortex; without a known mesh, a sorted strip and a table.
 
     Parameters
     ----------
-    values : frame
-        Columns ``hemi``, ``column``, ``position``, ``value``; one row per vertex.
+    maps : one or two of BrainMap
     mesh : str
         The mesh that positions are on.
     scale : Scale
+        Of all maps.
     provenance : Provenance
-    view : BrainView
+    default : Look
+        Where the address says nothing else.
     key : str
-        Of the chart.
+        Of the picture.
+    regions, ceiling, tested
+        As for `brainviz.ui.viewer.show_viewer`.
 
     Returns
     -------
-    plotly figure
-        What was drawn, for export.
+    Look
+        How the visitor looks at it, for exports.
     """
-    if not shown_on_fsaverage5(mesh):
-        return _show_strip(values, mesh, scale, provenance, key)
-    maps = {
-        str(hemi): to_fsaverage5(rows["value"].to_numpy(np.float32), rows["position"].to_numpy())
-        for hemi, rows in values.groupby("hemi")
-    }
-    figure = surface_figure(maps, scale, provenance, surface=view.surface, view=view.view, threshold=view.threshold)
-    st.plotly_chart(
-        figure,
-        config=PLOTLY_CONFIG,
-        theme=None,
-        key=key,
-        alt=f"{scale.label or 'ROIs'} on the cortex, {view.view} view",
-    )
-    if MESH_VERTICES[mesh] > N_VERTICES:
-        shown = sum(int(np.isfinite(values_of_hemi).sum()) for values_of_hemi in maps.values())
-        st.caption(
-            f"The data are on {mesh}; the picture is of fsaverage5, which is its first {N_VERTICES:,} vertices per "
-            f"hemisphere ({shown:,} of the {len(values):,} vertices here). Tables and downloads hold all of them."
+    if not has_place(mesh):
+        for number, one in enumerate(maps):
+            _show_strip(one, mesh, scale, provenance, f"{key}{number}")
+        return default
+    look, misunderstood = look_from(st.query_params.to_dict(), default)
+    if misunderstood:
+        st.warning(
+            f"The link says {', '.join(map(plain, misunderstood))}, which means nothing here.",
+            icon=":material/link_off:",
         )
-    return figure
+    folder = mesh_folder()
+
+    def keep(told: Mapping[str, Any]) -> None:
+        for name, text in query_of(look_of(told, default), default).items():
+            if text is not None:
+                st.query_params[name] = text
+            elif name in st.query_params:
+                del st.query_params[name]
+
+    show_viewer(
+        maps,
+        mesh,
+        scale,
+        look,
+        key=key,
+        summary=summary_words(maps, scale),
+        on_look=keep,
+        on_picked=_keep_picked,
+        folder=folder,
+        regions=regions,
+        ceiling=ceiling,
+        tested=tested,
+        picked=picked(),
+    )
+    _say_resolution(maps, mesh, look.surface)
+    if scale.kind != "categorical":
+        with st.expander("The map in numbers", icon=":material/table_rows:"):
+            st.dataframe(map_table(maps, regions), hide_index=True)
+    return look
 
 
-def _show_strip(values: pd.DataFrame, mesh: str, scale: Scale, provenance: Provenance, key: str) -> go.Figure:
+def map_table(maps: Sequence[BrainMap], regions: Regions | None) -> pd.DataFrame:
+    """Return each map per hemisphere and area: ``map hemi roi vertices mean highest vertex`` (the highest one's).
+
+    The first row of a hemisphere is of all vertices that have a value.
+    """
+    rows = []
+    for one in maps:
+        known = one.values.dropna(subset=["value"])
+        for hemi, of_hemi in known.groupby("hemi"):
+            parts = [("all shown", of_hemi)]
+            for name in regions.names if regions else ():
+                inside = of_hemi[of_hemi["position"].isin(regions.positions.get((str(hemi), name), ()))]  # type: ignore[union-attr]
+                if len(inside):
+                    parts.append((name, inside))
+            for name, part in parts:
+                values = part["value"].to_numpy()
+                rows.append(
+                    {
+                        "map": one.title,
+                        "hemi": hemi,
+                        "roi": name,
+                        "vertices": len(part),
+                        "mean": values.mean(),
+                        "highest": values.max(),
+                        "vertex": int(part["position"].iloc[int(values.argmax())]),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def summary_words(maps: Sequence[BrainMap], scale: Scale) -> str:
+    """Return the picture in words: how many vertices, and where each hemisphere's value is highest."""
+    sentences = []
+    for one in maps:
+        known = one.values.dropna(subset=["value"])
+        if scale.kind == "categorical":
+            sizes = known["value"].value_counts()
+            words = ", ".join(f"{name} {sizes.get(number, 0):,}" for number, name in enumerate(scale.names))
+            sentences.append(f"{one.title}: vertices per ROI: {words}.")
+            continue
+        sentences += [
+            f"{one.title}, {HEMISPHERE_NAMES[row['hemi']]}: {row['vertices']:,} vertices, mean {scale.label} "
+            f"{row['mean']:.3f}, highest {row['highest']:.3f} at vertex {row['vertex']}."
+            for row in map_table([one], None).to_dict("records")
+        ]
+    return " ".join(sentences)
+
+
+# --- what is picked ---------------------------------------------------------------------------------------------------
+
+
+def picked() -> tuple[str, tuple[int, ...]] | None:
+    """Return the hemisphere and the mesh's vertices that are picked; None where nothing is."""
+    if patch := st.session_state.get(PATCH):
+        hemi, vertices = patch
+        return str(hemi), tuple(vertices)
+    hemi, _, number = str(st.session_state.get(VERTEX, st.query_params.get(VERTEX, ""))).strip().partition(" ")
+    if hemi not in HEMISPHERES or not number.strip().isdecimal():
+        return None
+    return hemi, (int(number),)
+
+
+def vertex_input() -> None:
+    """Draw the field that names the picked vertex: bound to the address, and a way to pick one without a pointer."""
+    st.text_input(
+        "Vertex",
+        **{**bound(VERTEX), "on_change": _forget_patch},  # type: ignore[call-overload]
+        placeholder="lh 1234",
+        width=180,
+        help="Hemisphere (lh or rh) and number on the mesh. A click on the cortex fills this in.",
+    )
+    text = str(st.session_state.get(VERTEX) or "")
+    if text and picked() is None:
+        st.warning(f"There is no vertex “{plain(text)}”. Write lh or rh and a number, such as lh 1234.")
+
+
+def _keep_picked(hemi: str, vertices: tuple[int, ...]) -> None:
+    if len(vertices) == 1:
+        st.session_state.pop(PATCH, None)
+        st.session_state[VERTEX] = f"{hemi} {vertices[0]}"
+    else:
+        st.session_state[PATCH] = (hemi, vertices)
+
+
+def _forget_patch(_key: str) -> None:
+    st.session_state.pop(PATCH, None)
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def _say_resolution(maps: Sequence[BrainMap], mesh: str, surface: str) -> None:
+    """Say so where the picture is of a coarser mesh than the data."""
+    shown = resolution(mesh, mesh_folder(), surface=surface if surface in SURFACES else "inflated")
+    n = MESH_VERTICES[shown]
+    if n == MESH_VERTICES[mesh]:
+        return
+    values = maps[0].values
+    inside = int((values["position"] < n).sum())
+    st.caption(
+        f"The data are on {mesh}; the picture is of {shown}, which is its first {n:,} vertices per hemisphere "
+        f"({inside:,} of the {len(values):,} vertices here). Tables and downloads hold all of them. With the files of "
+        f"{mesh} at hand ([meshes] in brainviz.toml) the picture is of all."
+    )
+
+
+def _show_strip(one: BrainMap, mesh: str, scale: Scale, provenance: Provenance, key: str) -> None:
     why = "has no mesh" if mesh == "none" else f"is on a mesh that brainviz does not know ({mesh})"
     st.info(
         f"This data set {plain(why)}, so there is no place on a cortex to draw the values at. "
         "They are shown sorted instead."
     )
     maps = {}
-    for hemi, rows in values.groupby("hemi"):
+    for hemi, rows in one.values.groupby("hemi"):
         known = rows.sort_values("column")
         full = np.full(int(known["column"].max()) + 1, np.nan, np.float32)
         full[known["column"]] = known["value"]
@@ -133,8 +231,7 @@ def _show_strip(values: pd.DataFrame, mesh: str, scale: Scale, provenance: Prove
     chart, table = st.columns([2, 1])
     chart.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key=key, alt=f"{scale.label}, sorted")
     table.dataframe(
-        values.sort_values("value", ascending=False)[["hemi", "column", "value"]].head(TABLE_ROWS),
+        one.values.sort_values("value", ascending=False)[["hemi", "column", "value"]].head(TABLE_ROWS),
         hide_index=True,
         height=400,
     )
-    return figure

@@ -11,9 +11,12 @@ from brainviz.figures.bars import count_bars
 from brainviz.figures.style import PLOTLY_CONFIG, Provenance
 from brainviz.figures.surface import roi_scale
 from brainviz.ui.binding import bound, follow
-from brainviz.ui.brain import brain_controls, show_brain
+from brainviz.ui.brain import show_brain
 from brainviz.ui.downloads import csv_text, download
+from brainviz.ui.look import Look
+from brainviz.ui.regions import ceiling_of, regions_of
 from brainviz.ui.sources import Source, read, roi_counts, show_problems
+from brainviz.ui.viewer import BrainMap
 from brainviz.ui.words import count, unit_noun
 
 #: Pictures in the grid, and in a row of it.
@@ -91,13 +94,21 @@ def show_roi_sizes(source: Source, subject: str) -> None:
 def show_roi_map(source: Source, subject: str) -> None:
     """Draw a subject's ROIs on the cortex, with the controls."""
     rois = _pick_shown_rois(source, subject)
-    view = brain_controls(source.dataset.mesh, threshold=False)
     values = roi_map(source, subject, rois)
     if values.empty:
         st.info("Choose at least one ROI.", icon=":material/arrow_upward:")
         return
     provenance = Provenance(source.key, subject, tuple(rois))
-    show_brain(values, source.dataset.mesh, roi_scale(rois), provenance, view, key="roi_brain")
+    show_brain(
+        [BrainMap(subject, values)],
+        source.dataset.mesh,
+        roi_scale(rois),
+        provenance,
+        Look(),
+        key="roi_brain",
+        regions=regions_of(source, subject),
+        ceiling=ceiling_of(source, subject),
+    )
     st.caption("Where ROIs overlap, the smaller one is drawn.")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import streamlit as st
@@ -13,6 +13,7 @@ import streamlit as st
 from brainviz.datasets.base import HEMISPHERE_NAMES, MESH_VERTICES
 from brainviz.figures.style import PLOTLY_CONFIG, Provenance
 from brainviz.runs.specs import Spec
+from brainviz.ui.map_picture import MapPicture
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,10 +86,13 @@ def download(
 
 def _mime(file_name: str) -> str:
     types = {"csv": "text/csv", "json": "application/json", "html": "text/html"}
+    types |= {"png": "image/png", "svg": "image/svg+xml", "pdf": "application/pdf"}
     return types.get(file_name.rsplit(".", 1)[-1], "application/octet-stream")
 
 
 WHOLE = "One file that can be opened anywhere. For a PNG, use the camera above the picture."
+TURNED = "One file, to turn in any browser: the map on fsaverage5."
+PRINT_FORMATS: tuple[Literal["png", "svg", "pdf"], ...] = ("png", "svg", "pdf")
 EXACT = "The exact settings of every run."
 
 
@@ -119,17 +123,9 @@ def figure_downloads(
 
 
 def map_downloads(
-    values: pd.DataFrame,
-    table: pd.DataFrame,
-    figure: go.Figure,
-    specs: Iterable[Spec],
-    *,
-    mesh: str,
-    label: str,
-    stem: str,
-    provenance: Provenance,
+    values: pd.DataFrame, table: pd.DataFrame, picture: MapPicture, specs: Iterable[Spec], *, label: str, stem: str
 ) -> None:
-    """Draw the downloads of a map: the table behind it, GIFTI per hemisphere, the figure, and the requests.
+    """Draw the downloads of a map: the table behind it, GIFTI per hemisphere, panels for print, and the requests.
 
     Parameters
     ----------
@@ -137,16 +133,15 @@ def map_downloads(
         As for `brainviz.ui.brain.show_brain`.
     table : frame
         What the CSV holds.
-    figure : plotly figure
+    picture : MapPicture
+        How the map is drawn.
     specs : iterable of Spec
-    mesh : str
     label : str
         Name of the map.
     stem : str
         Of the file names.
-    provenance : Provenance
     """
-    specs = tuple(specs)
+    specs, mesh, provenance = tuple(specs), picture.mesh, picture.provenance
     with st.container(horizontal=True):
         download("Vertices, CSV", lambda: csv_text(table, provenance), f"{stem}.csv", key="csv_vertices")
         if mesh in MESH_VERTICES:
@@ -158,5 +153,16 @@ def map_downloads(
                     key=f"gifti_{hemi}",
                     help=f"{label} of the {HEMISPHERE_NAMES[hemi]} on {mesh}, NaN where there are no data.",
                 )
-        download("Figure, HTML", lambda: html_text(figure), f"{stem}.html", key="html", help=WHOLE)
+            for format in PRINT_FORMATS:
+                download(
+                    f"Panels, {format.upper()}",
+                    partial(picture.panels, values, format),
+                    f"{stem}.{format}",
+                    key=f"panels_{format}",
+                    help="For print: lateral, medial, ventral and flat, both hemispheres, 300 dpi, with the limits, "
+                    "threshold and borders of the picture. It takes some seconds.",
+                )
+            download(
+                "Figure, HTML", lambda: html_text(picture.html_figure(values)), f"{stem}.html", key="html", help=TURNED
+            )
         download("Requests, JSON", lambda: json_text(specs, provenance), f"{stem}.json", key="json", help=EXACT)

@@ -1,19 +1,28 @@
-"""Parts of the Encoding page that show one subject's vertices: as points of two methods, and as a map."""
+"""Parts of the Encoding page that show one subject's vertices: as points of two methods, and as maps."""
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
+from brainviz.datasets.base import HEMISPHERES
 from brainviz.encoding.metrics import share_improved
 from brainviz.figures.scatter import vertex_scatter
 from brainviz.figures.style import PLOTLY_CONFIG
 from brainviz.figures.surface import correlation_scale, difference_scale
+from brainviz.runs.compare import FALSE_DISCOVERY_RATE
 from brainviz.ui.binding import bound, keep_among, say_unknown
-from brainviz.ui.brain import brain_controls, show_brain
+from brainviz.ui.brain import has_place, picked, show_brain, vertex_input
 from brainviz.ui.comparison import TEST_R, one_per_vertex, vertex_frame
 from brainviz.ui.downloads import figure_downloads, map_downloads
+from brainviz.ui.inspector import show_inspector
+from brainviz.ui.look import Look
+from brainviz.ui.map_picture import MapPicture
+from brainviz.ui.regions import ceiling_of, regions_of, usual_borders
 from brainviz.ui.shown import Shown
+from brainviz.ui.vertex_facts import Picked
+from brainviz.ui.viewer import BrainMap, Regions, Tested
 
 DIFFERENCE = "difference"
 
@@ -53,34 +62,97 @@ def show_vertices(shown: Shown) -> None:
 
 
 def show_map(shown: Shown) -> None:
-    """Draw r of a method, or the difference of the pair, on the cortex of one subject."""
+    """Draw r of a method, of two methods, or the difference of the pair, on the cortex of one subject."""
     subject = pick_shown_subject(shown)
     vertices = _vertices(shown, subject)
-    mesh, quantity = shown.source.dataset.mesh, available(_pick_quantity(shown), vertices, shown)
-    view = brain_controls(mesh)
+    with st.container(horizontal=True):
+        quantity = available(_pick_quantity(shown), vertices, shown)
+        beside = _pick_beside(quantity, vertices, shown)
+    _explore(shown, subject, vertices, quantity, beside)
+
+
+@st.fragment
+def _explore(shown: Shown, subject: str, vertices: pd.DataFrame, quantity: str, beside: str) -> None:
+    """Draw the maps with what is known of the picked vertex; a click runs this part of the page alone."""
+    dataset = shown.source.dataset
+    mesh = dataset.mesh
     once = one_per_vertex(vertices)
-    values = once.assign(value=once[quantity])[["hemi", "column", "position", "value"]]
-    methods = [quantity]
-    words = quantity
+    words, methods = quantity, [quantity]
     if quantity == DIFFERENCE:
         assert shown.pair
-        methods, words = list(shown.pair), " − ".join(shown.pair)
-        scale = difference_scale([values["value"].to_numpy()], f"Δr, {words}")
+        words, methods = " − ".join(shown.pair), list(shown.pair)
+        scale = difference_scale([once[quantity].to_numpy()], f"Δr, {words}")
     else:
         # One scale for all methods, so that their maps can be compared by eye.
         scale = correlation_scale([once[method].to_numpy() for method in shown.methods])
+    maps = [_map_of(once, quantity, words)]
+    if beside:
+        maps.append(_map_of(once, beside, beside))
+        methods, words = [quantity, beside], f"{quantity}, {beside}"
     provenance = shown.about(methods, words, subject)
-    figure = show_brain(values, mesh, scale, provenance, view, key="brain")
-    map_downloads(
-        values,
-        vertices,
-        figure,
-        shown.specs(subject),
-        mesh=mesh,
-        label=f"{shown.how.score_words}, {words}",
-        stem=f"{shown.source.key}_{subject}_{quantity}",
-        provenance=provenance,
+    regions = regions_of(shown.source, subject)
+    on_cortex, facts = st.columns([5, 3]) if has_place(mesh) else (st.container(), st.container())
+    with on_cortex:
+        look = show_brain(
+            maps,
+            mesh,
+            scale,
+            provenance,
+            Look(borders=usual_borders(regions, shown.provenance.rois)),
+            key="brain",
+            regions=regions,
+            ceiling=ceiling_of(shown.source, subject),
+            tested=_tested(shown, subject, regions) if quantity == DIFFERENCE else None,
+        )
+        map_downloads(
+            maps[0].values,
+            vertices,
+            MapPicture(scale, provenance, look, regions, mesh),
+            shown.specs(subject),
+            label=f"{shown.how.score_words}, {maps[0].title}",
+            stem=f"{shown.source.key}_{subject}_{quantity}",
+        )
+    with facts:
+        _inspect(shown, subject, vertices)
+
+
+def _map_of(once: pd.DataFrame, quantity: str, title: str) -> BrainMap:
+    return BrainMap(title, once.assign(value=once[quantity])[["hemi", "column", "position", "value"]])
+
+
+def _tested(shown: Shown, subject: str, regions: Regions) -> Tested | None:
+    """Return the vertices of ROIs in which the permutation test found the pair different; None without a test."""
+    found = shown.differences
+    found = found[(found["subject"] == subject) & found["significant"].notna()]
+    if found.empty:
+        return None
+    positions = {hemi: np.empty(0, np.int64) for hemi in HEMISPHERES}
+    for hemi, roi in found.loc[found["significant"] == 1, ["hemi", "roi"]].itertuples(index=False, name=None):
+        inside = regions.positions.get((hemi, roi), positions[hemi])
+        positions[hemi] = np.union1d(positions[hemi], inside)
+    return Tested(
+        f"Only ROIs with q < {FALSE_DISCOVERY_RATE}",
+        "Paint only ROIs in which the permutation test found the two methods different, at this rate of false "
+        "discoveries over ROIs.",
+        positions,
     )
+
+
+def _inspect(shown: Shown, subject: str, vertices: pd.DataFrame) -> None:
+    """Draw what is known of the picked vertex or patch, with the field that names it."""
+    if not has_place(shown.source.dataset.mesh):
+        return
+    vertex_input()
+    if (chosen := picked()) is None:
+        st.caption("Click a vertex to see its r, its responses and its pictures; on the flat map, draw round a patch.")
+        return
+    hemi, positions = chosen
+    held = vertices[(vertices["hemi"] == hemi) & vertices["position"].isin(positions)]
+    columns = tuple(dict.fromkeys(held["column"].astype(int)))
+    if columns:
+        show_inspector(shown, subject, Picked(hemi, columns))
+    else:
+        st.info(f"No vertex of the chosen ROIs of {subject} is there. Coloured vertices have results.")
 
 
 def available(quantity: str, vertices: pd.DataFrame, shown: Shown) -> str:
@@ -91,6 +163,15 @@ def available(quantity: str, vertices: pd.DataFrame, shown: Shown) -> str:
     needed = "results of both A and B" if quantity == DIFFERENCE else f"the {quantity} runs"
     st.info(f"This map needs {needed}. Until they are there, you see {instead}.", icon=":material/hourglass_empty:")
     return instead
+
+
+def _pick_beside(quantity: str, vertices: pd.DataFrame, shown: Shown) -> str:
+    """Draw the choice of a second map; empty for none."""
+    others = [method for method in shown.methods if method != quantity and vertices[method].notna().any()]
+    if quantity == DIFFERENCE or not others:
+        return ""
+    keep_among("beside", others, None)
+    return st.selectbox("Beside it", others, index=None, **bound("beside"), placeholder="one map", width=200) or ""
 
 
 def _pick_quantity(shown: Shown) -> str:

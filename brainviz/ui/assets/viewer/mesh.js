@@ -1,0 +1,124 @@
+// A hemisphere as triangles: decoding, normals, the seams between areas, and which vertex is under a point.
+
+/** Positions (n * 3) in millimetres from 16-bit steps between `low` and `high` of each axis. */
+export function decodePositions(buffer, low, high) {
+  const steps = new Uint16Array(buffer);
+  const positions = new Float32Array(steps.length);
+  const scale = low.map((value, axis) => (high[axis] - value) / 65535);
+  for (let i = 0; i < steps.length; i++) positions[i] = low[i % 3] + steps[i] * scale[i % 3];
+  return positions;
+}
+
+/** Values (n) from 16-bit steps between `low` and `high`; 65535 stands for no value, which becomes NaN. */
+export function decodeValues(buffer, low, high) {
+  const steps = new Uint16Array(buffer);
+  const values = new Float32Array(steps.length);
+  const scale = (high - low) / 65534;
+  for (let i = 0; i < steps.length; i++) values[i] = steps[i] === 65535 ? NaN : low + steps[i] * scale;
+  return values;
+}
+
+/** Outward unit normals (n * 3), weighted by the area of the triangles around a vertex. */
+export function normalsOf(positions, faces) {
+  const normals = new Float32Array(positions.length);
+  for (let f = 0; f < faces.length; f += 3) {
+    const [a, b, c] = [3 * faces[f], 3 * faces[f + 1], 3 * faces[f + 2]];
+    const ux = positions[b] - positions[a], uy = positions[b + 1] - positions[a + 1], uz = positions[b + 2] - positions[a + 2];
+    const vx = positions[c] - positions[a], vy = positions[c + 1] - positions[a + 1], vz = positions[c + 2] - positions[a + 2];
+    const nx = uy * vz - uz * vy, ny = uz * vx - ux * vz, nz = ux * vy - uy * vx;
+    for (const corner of [a, b, c]) {
+      normals[corner] += nx;
+      normals[corner + 1] += ny;
+      normals[corner + 2] += nz;
+    }
+  }
+  for (let i = 0; i < normals.length; i += 3) {
+    const length = Math.hypot(normals[i], normals[i + 1], normals[i + 2]) || 1;
+    for (let k = 0; k < 3; k++) normals[i + k] /= length;
+  }
+  return normals;
+}
+
+/** Middle and size of a box around vertices that belong to a triangle (flat maps have some that do not). */
+export function boxOf(positions, faces) {
+  const low = [Infinity, Infinity, Infinity];
+  const high = [-Infinity, -Infinity, -Infinity];
+  for (const vertex of faces) {
+    for (let k = 0; k < 3; k++) {
+      const value = positions[3 * vertex + k];
+      if (value < low[k]) low[k] = value;
+      if (value > high[k]) high[k] = value;
+    }
+  }
+  return { middle: low.map((value, k) => (value + high[k]) / 2), size: low.map((value, k) => high[k] - value) };
+}
+
+/**
+ * Triangles whose corners are labelled differently, as three corners each.
+ * `labelOf(vertex)` is a number. Returns the corners' vertices (3 per triangle), and for each corner the labels of all three.
+ */
+export function seamsOf(faces, labelOf) {
+  const corners = [];
+  const labels = [];
+  for (let f = 0; f < faces.length; f += 3) {
+    const [a, b, c] = [faces[f], faces[f + 1], faces[f + 2]];
+    const [la, lb, lc] = [labelOf(a), labelOf(b), labelOf(c)];
+    if (la === lb && lb === lc) continue;
+    corners.push(a, b, c);
+    labels.push(la, lb, lc, la, lb, lc, la, lb, lc);
+  }
+  return { corners, labels: Float32Array.from(labels) };
+}
+
+/** Places (n * 3) in a picture: to the right, up, and nearness, in millimetres from the middle. */
+export function projected(positions, middle, frame) {
+  const places = new Float32Array(positions.length);
+  for (let i = 0; i < positions.length; i += 3) {
+    const x = positions[i] - middle[0], y = positions[i + 1] - middle[1], z = positions[i + 2] - middle[2];
+    places[i] = frame[0] * x + frame[1] * y + frame[2] * z;
+    places[i + 1] = frame[3] * x + frame[4] * y + frame[5] * z;
+    places[i + 2] = frame[6] * x + frame[7] * y + frame[8] * z;
+  }
+  return places;
+}
+
+/** The foremost triangle's nearest corner and the depth at a point of the picture; null beside the surface. */
+export function vertexAt(places, faces, x, y) {
+  let best = null;
+  for (let f = 0; f < faces.length; f += 3) {
+    const a = 3 * faces[f], b = 3 * faces[f + 1], c = 3 * faces[f + 2];
+    const ax = places[a] - x, bx = places[b] - x, cx = places[c] - x;
+    if ((ax > 0 && bx > 0 && cx > 0) || (ax < 0 && bx < 0 && cx < 0)) continue;
+    const ay = places[a + 1] - y, by = places[b + 1] - y, cy = places[c + 1] - y;
+    if ((ay > 0 && by > 0 && cy > 0) || (ay < 0 && by < 0 && cy < 0)) continue;
+    const wa = bx * cy - cx * by, wb = cx * ay - ax * cy, wc = ax * by - bx * ay;
+    const total = wa + wb + wc;
+    if (total === 0 || wa * total < 0 || wb * total < 0 || wc * total < 0) continue;
+    const depth = (wa * places[a + 2] + wb * places[b + 2] + wc * places[c + 2]) / total;
+    if (best && depth <= best.depth) continue;
+    const weights = [wa / total, wb / total, wc / total];
+    best = { vertex: faces[f + weights.indexOf(Math.max(...weights))], depth };
+  }
+  return best;
+}
+
+/** The vertices among `candidates` whose places lie inside a polygon [[x, y], ...]. */
+export function verticesInside(places, candidates, polygon) {
+  const inside = (x, y) => {
+    let odd = false;
+    for (let i = 0, j = polygon.length - 1; i < polygon.length; j = i++) {
+      const [xi, yi] = polygon[i];
+      const [xj, yj] = polygon[j];
+      if (yi > y !== yj > y && x < ((xj - xi) * (y - yi)) / (yj - yi) + xi) odd = !odd;
+    }
+    return odd;
+  };
+  return candidates.filter((vertex) => inside(places[3 * vertex], places[3 * vertex + 1]));
+}
+
+/** The vertex nearest to the mean place of some vertices: where the name of an area is written. */
+export function middleVertex(positions, vertices) {
+  const mean = [0, 1, 2].map((k) => vertices.reduce((sum, v) => sum + positions[3 * v + k], 0) / vertices.length);
+  const away = (v) => [0, 1, 2].reduce((sum, k) => sum + (positions[3 * v + k] - mean[k]) ** 2, 0);
+  return vertices.reduce((best, v) => (away(v) < away(best) ? v : best));
+}

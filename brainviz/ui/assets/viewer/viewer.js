@@ -1,0 +1,571 @@
+// The brain viewer: one or two maps on the cortex, seen from anywhere, with the vertex under the pointer.
+//
+// The server sends a plan: which mesh, which values, where to fetch them, and how to look at them first. From then on the
+// look (surface, camera, threshold, limits, colours, borders) is the visitor's; it is told to the server for the address
+// and for exports, and the server does nothing for it. Picked vertices are told at once.
+
+import { cameraFrom, cameraOf, cameraText, FLAT_FRAME, frameOf, mirrored, seenFromFront, spanOf, turned, VIEWS, viewOf, zoomed } from "./camera.js";
+import { element, settings, toolbar } from "./controls.js";
+import { boxOf, decodePositions, decodeValues, middleVertex, normalsOf, projected, seamsOf, vertexAt, verticesInside } from "./mesh.js";
+import { NONE, Painter } from "./painter.js";
+import { load } from "./store.js";
+
+const HEMISPHERES = { lh: "Left hemisphere", rh: "Right hemisphere" };
+const CELL_HEIGHT = { one: 430, two: 330 };
+const NARROW = 1000; // pixels: two maps stand side by side only above this
+const TELL_AFTER = 350; // milliseconds without another change
+const CLICK = 4; // pixels that a click may move
+const LINE_WIDTH = 2;
+const SVG = "http://www.w3.org/2000/svg";
+
+const viewers = new WeakMap();
+
+/** Draw a plan into an element; called again whenever the server sends another. Returns what ends it. */
+export async function show({ data, parentElement, setStateValue }) {
+  const place = parentElement.querySelector(".viewer");
+  if (!viewers.has(place)) viewers.set(place, new Viewer(place, setStateValue));
+  const viewer = viewers.get(place);
+  viewer.tellServer = setStateValue;
+  try {
+    await viewer.update(data);
+  } catch (error) {
+    place.replaceChildren(element("div", { class: "problem", role: "alert" }, `The cortex cannot be drawn: ${error.message}`));
+    viewers.delete(place);
+    throw error;
+  }
+  return () => {
+    viewers.delete(place);
+    viewer.painter.stop();
+  };
+}
+
+function svg(tag, attributes, text = "") {
+  const made = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.textContent = text;
+  return made;
+}
+
+/** What was used last, so many at most; what has to go is disposed of. */
+class Kept {
+  constructor(most, dispose) {
+    this.most = most;
+    this.dispose = dispose;
+    this.items = new Map();
+  }
+
+  has(key) {
+    return this.items.has(key);
+  }
+
+  get(key) {
+    const item = this.items.get(key);
+    if (item === undefined) return undefined;
+    this.items.delete(key);
+    this.items.set(key, item); // the last one used
+    return item;
+  }
+
+  set(key, item) {
+    this.items.set(key, item);
+    if (this.items.size <= this.most) return;
+    const [oldest, gone] = this.items.entries().next().value;
+    this.items.delete(oldest);
+    this.dispose(gone);
+  }
+}
+
+class Viewer {
+  constructor(place, tellServer) {
+    performance.mark("brainviz mounted");
+    this.tellServer = tellServer;
+    this.place = place;
+    place.viewer = this;
+    this.canvas = element("canvas", { role: "img", tabindex: "0" });
+    this.overlay = svg("svg", { "aria-hidden": "true" });
+    this.tip = element("div", { class: "tip", hidden: true });
+    this.stage = element("div", { class: "stage" }, this.canvas, this.overlay, this.tip);
+    this.above = element("div");
+    this.below = element("div");
+    place.replaceChildren(this.above, this.stage, this.below);
+    this.painter = new Painter(this.canvas);
+    const { painter } = this;
+    this.surfaces = new Kept(20, ({ item }) => painter.remove(item)); // mesh, surface and hemisphere -> { positions, ..., item }
+    this.columns = new Kept(60, ({ buffer }) => buffer && painter.gl.deleteBuffer(buffer)); // address -> { numbers, buffer }
+    this.seams = new Kept(60, (item) => painter.remove(item)); // what they depend on -> item
+    this.middles = new Map(); // surface and area -> vertex
+    this.look = null;
+    this.pictures = 0;
+    this.listen();
+  }
+
+  // --- what the server sends ------------------------------------------------------------------------------------------
+
+  async update(plan) {
+    if (JSON.stringify(plan) === this.planText) return;
+    this.planText = JSON.stringify(plan);
+    for (const [name, text] of Object.entries(plan.scale.palettes)) {
+      plan.scale.palettes[name] = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    }
+    const before = this.plan;
+    this.look = this.lookFor(plan, before);
+    const turn = (this.turn = (this.turn ?? 0) + 1);
+    await this.fetchAll(plan);
+    if (turn !== this.turn) return; // overtaken by a newer plan
+    this.plan = plan;
+    this.picked = plan.picked;
+    this.canvas.setAttribute("aria-label", plan.summary);
+    this.drawControls();
+    this.draw();
+    performance.mark("brainviz drawn");
+  }
+
+  /** The look to begin with, or the present one as far as the new plan allows it. */
+  lookFor(plan, before) {
+    const { scale } = plan;
+    const look = this.look ?? {
+      ...plan.look,
+      cameras: plan.maps.map((_, number) => cameraFrom(plan.look.cameras?.[number]) ?? cameraOf("lateral")),
+      tool: "move",
+      bordersOpen: false,
+    };
+    if (!(look.surface in plan.mesh.surfaces)) look.surface = Object.keys(plan.mesh.surfaces)[0];
+    while (look.cameras.length < plan.maps.length) look.cameras.push({ ...look.cameras[0] });
+    const sameQuantity = before && before.scale.label === scale.label && before.scale.kind === scale.kind;
+    if (before && !sameQuantity) look.limits = null;
+    look.limits ??= [scale.low, scale.high];
+    if (before && sameQuantity && String(look.limits) === String([before.scale.low, before.scale.high])) look.limits = [scale.low, scale.high];
+    if (!(look.colours in scale.palettes)) look.colours = Object.keys(scale.palettes)[0];
+    look.borders = look.borders.filter((name) => plan.rois?.names.includes(name));
+    return look;
+  }
+
+  async fetchAll(plan) {
+    const waiting = [];
+    for (const hemi of Object.keys(HEMISPHERES)) {
+      waiting.push(this.fetchSurface(plan, hemi));
+      for (const map of plan.maps) waiting.push(this.fetchColumn(map.values[hemi], map));
+      if (plan.ceiling) waiting.push(this.fetchColumn(plan.ceiling.values[hemi], plan.ceiling));
+      if (plan.tested) waiting.push(this.fetchColumn(plan.tested.values[hemi], plan.tested));
+      if (plan.rois) waiting.push(this.fetchMembership(plan.rois[hemi]));
+    }
+    await Promise.all(waiting);
+  }
+
+  surfaceKey(hemi, plan = this.plan) {
+    return `${plan.mesh.name} ${this.look.surface} ${hemi}`;
+  }
+
+  async fetchSurface(plan, hemi) {
+    const key = this.surfaceKey(hemi, plan);
+    if (this.surfaces.has(key)) return;
+    const file = plan.mesh.surfaces[this.look.surface][hemi];
+    const [steps, triangles, depth] = await Promise.all([load(file.positions, true), load(file.faces, true), load(file.sulci, true)]);
+    if (this.surfaces.has(key)) return;
+    const positions = decodePositions(steps, file.low, file.high);
+    const faces = file.wide ? new Uint32Array(triangles) : new Uint16Array(triangles);
+    const normals = normalsOf(positions, faces);
+    const box = boxOf(positions, faces);
+    const item = this.painter.addSurface({ positions, normals, faces, sulci: new Uint8Array(depth), box });
+    this.surfaces.set(key, { positions, normals, faces, box, item });
+  }
+
+  async fetchColumn(url, { low, high }) {
+    if (!url || this.columns.has(url)) return;
+    const numbers = decodeValues(await load(url), low, high);
+    if (this.columns.has(url)) return;
+    this.columns.set(url, { numbers, buffer: this.painter.buffer(numbers.map((value) => (Number.isNaN(value) ? NONE : value))) });
+  }
+
+  async fetchMembership(url) {
+    if (!this.columns.has(url)) this.columns.set(url, { bits: new Uint32Array(await load(url, true)) });
+  }
+
+  // --- the look -------------------------------------------------------------------------------------------------------
+
+  async change(part) {
+    const { look } = this;
+    if (part.view) look.cameras = look.cameras.map(() => cameraOf(part.view));
+    delete part.view;
+    if (part.linked) look.cameras = look.cameras.map(() => ({ ...look.cameras[0] }));
+    Object.assign(look, part);
+    if (look.surface !== "flat") look.tool = "move";
+    if (part.surface) {
+      if (part.surface === "flat") look.cameras = look.cameras.map((camera) => ({ ...camera, zoom: 1, px: 0, py: 0 }));
+      await Promise.all(Object.keys(HEMISPHERES).map((hemi) => this.fetchSurface(this.plan, hemi)));
+    }
+    this.drawControls();
+    this.draw();
+    this.tellLater();
+  }
+
+  tellLater() {
+    clearTimeout(this.telling);
+    this.telling = setTimeout(() => {
+      const { look, plan } = this;
+      const { tool, bordersOpen, cameras, limits, ...told } = look;
+      const own = String(limits) !== String([plan.scale.low, plan.scale.high]);
+      const usual = look.colours === Object.keys(plan.scale.palettes)[0];
+      const [first, second] = cameras.map(cameraText);
+      this.tellServer("look", {
+        ...told,
+        limits: own ? limits : null,
+        colours: usual ? "" : look.colours,
+        cameras: second && !look.linked ? [first, second] : [first],
+      });
+    }, TELL_AFTER);
+  }
+
+  drawControls() {
+    const change = (part) => this.change(part);
+    const focused = this.place.contains(document.activeElement?.shadowRoot?.activeElement ?? document.activeElement);
+    const label = focused ? this.place.getRootNode().activeElement?.getAttribute("aria-label") ?? this.place.getRootNode().activeElement?.textContent : null;
+    this.above.replaceChildren(toolbar(this.plan, this.look, viewOf(this.look.cameras[0]), Object.keys(VIEWS), change));
+    // A slider that is being dragged stays where it is.
+    if (!this.below.querySelector("input[type=range]:active")) this.below.replaceChildren(settings(this.plan, this.look, change));
+    this.stage.classList.toggle("lasso", this.look.tool === "lasso");
+    if (label) {
+      const again = [...this.place.querySelectorAll("button, input, select, summary")].find((one) => (one.getAttribute("aria-label") ?? one.textContent) === label);
+      again?.focus({ preventScroll: true });
+    }
+  }
+
+  // --- drawing --------------------------------------------------------------------------------------------------------
+
+  /** Where every map's hemispheres are drawn, in CSS pixels from the upper left. */
+  cells() {
+    const { look, plan } = this;
+    const width = this.stage.clientWidth;
+    const maps = plan.maps.length;
+    const beside = maps === 2 && (width >= NARROW || look.side !== "both");
+    const height = maps === 2 && !beside ? CELL_HEIGHT.two : CELL_HEIGHT.one;
+    const cells = [];
+    plan.maps.forEach((map, number) => {
+      const camera = look.cameras[look.linked ? 0 : number];
+      const order = look.side !== "both" ? [look.side] : look.surface !== "flat" && seenFromFront(camera) ? ["rh", "lh"] : ["lh", "rh"];
+      const [left, mapWidth] = beside ? [(number * width) / 2, width / 2] : [0, width];
+      const top = beside ? 0 : number * height;
+      order.forEach((hemi, place) => {
+        const cellWidth = mapWidth / order.length;
+        cells.push({ map: number, hemi, x: left + place * cellWidth, y: top, width: cellWidth, height });
+      });
+    });
+    return { cells, width, height: beside ? height : height * maps };
+  }
+
+  sight(cell) {
+    const { look } = this;
+    const { box } = this.surfaces.get(this.surfaceKey(cell.hemi));
+    const flat = look.surface === "flat";
+    const own = look.cameras[look.linked ? 0 : cell.map];
+    const camera = cell.hemi === "rh" && (look.mirrored || flat) ? mirrored(own) : own;
+    const frame = flat ? FLAT_FRAME : frameOf(camera);
+    return { camera, frame, span: spanOf(frame, box.size, cell.width, cell.height - 30, camera.zoom), shift: [camera.px, camera.py] };
+  }
+
+  draw() {
+    const { plan, look, painter } = this;
+    if (!plan) return;
+    const { cells, width, height } = this.cells();
+    if (!width) return;
+    this.stage.style.height = `${height}px`;
+    const density = Math.min(window.devicePixelRatio || 1, 2);
+    painter.clear(Math.round(width * density), Math.round(height * density));
+    painter.setColours(plan.scale.palettes[plan.scale.kind === "categorical" ? "categories" : look.colours]);
+    const settings = {
+      low: look.limits[0],
+      high: look.limits[1],
+      threshold: look.threshold,
+      leastCeiling: plan.ceiling && look.floor > 0 ? look.floor : NONE,
+      onlyTested: plan.tested ? look.tested : false,
+      categories: plan.scale.kind === "categorical" ? plan.scale.names.length : 0,
+    };
+    for (const cell of cells) {
+      const surface = this.surfaces.get(this.surfaceKey(cell.hemi));
+      const sight = this.sight(cell);
+      const below = height - cell.y - cell.height;
+      const rectangle = [cell.x, below, cell.width, cell.height - 30].map((value) => Math.round(value * density));
+      const column = (file) => this.columns.get(file?.values[cell.hemi])?.buffer ?? null;
+      const columns = { value: column(plan.maps[cell.map]), ceiling: column(plan.ceiling), tested: column(plan.tested) };
+      painter.draw(surface.item, rectangle, sight, settings, columns, this.seamsOf(cell, settings.categories), LINE_WIDTH * density);
+    }
+    this.drawOverlay(cells);
+    this.pictures += 1;
+    this.place.dataset.pictures = this.pictures;
+  }
+
+  /** The triangles between areas that a cell needs, made once for each surface and set of areas. */
+  seamsOf(cell, categories) {
+    const { plan, look } = this;
+    const key = this.surfaceKey(cell.hemi);
+    const surface = this.surfaces.get(key);
+    const made = (name, make) => {
+      if (!this.seams.has(name)) this.seams.set(name, make());
+      return this.seams.get(name);
+    };
+    const place = (corners) => Float32Array.from(corners.flatMap((v) => [surface.positions[3 * v], surface.positions[3 * v + 1], surface.positions[3 * v + 2]]));
+    const seams = {};
+    if (categories) {
+      const url = plan.maps[cell.map].values[cell.hemi];
+      seams.fill = url && made(`${key} ${url}`, () => {
+        const { numbers } = this.columns.get(url);
+        const { corners, labels } = seamsOf(surface.faces, (v) => (Number.isNaN(numbers[v]) ? -1 : Math.round(numbers[v])));
+        return this.painter.addSeams({ positions: place(corners), labels });
+      });
+    }
+    if (plan.rois && look.borders.length) {
+      const url = plan.rois[cell.hemi];
+      seams.borders = made(`${key} ${url} ${look.borders}`, () => {
+        const all = { corners: [], labels: [], tints: [] };
+        for (const name of look.borders) {
+          const member = this.memberOf(cell.hemi, name);
+          const { corners, labels } = seamsOf(surface.faces, (v) => member(v));
+          const tint = plan.rois.tints[plan.rois.names.indexOf(name)];
+          all.corners.push(...corners);
+          all.labels.push(labels);
+          for (let i = 0; i < corners.length; i++) all.tints.push(...tint);
+        }
+        const labels = new Float32Array(3 * all.corners.length);
+        let start = 0;
+        for (const part of all.labels) {
+          labels.set(part, start);
+          start += part.length;
+        }
+        return this.painter.addSeams({ positions: place(all.corners), labels, tints: Uint8Array.from(all.tints) });
+      });
+    }
+    return seams;
+  }
+
+  /** A function that tells whether (1 or 0) a vertex belongs to an area. */
+  memberOf(hemi, name) {
+    const { rois } = this.plan;
+    const { bits } = this.columns.get(rois[hemi]);
+    const number = rois.names.indexOf(name);
+    const [word, bit] = [number >> 5, number & 31];
+    return (vertex) => (bits[vertex * rois.words + word] >>> bit) & 1;
+  }
+
+  areasOf(hemi, vertex) {
+    if (!this.plan.rois) return [];
+    return this.plan.rois.names.filter((name) => this.memberOf(hemi, name)(vertex));
+  }
+
+  /** CSS pixels of a place in a cell, given in millimetres from the middle of the hemisphere. */
+  pixel(cell, { span, shift }, x, y) {
+    const height = cell.height - 30;
+    return [cell.x + (((x + shift[0]) / span[0] + 1) / 2) * cell.width, cell.y + 30 + ((1 - (y + shift[1]) / span[1]) / 2) * height];
+  }
+
+  drawOverlay(cells) {
+    const { plan, look } = this;
+    const parts = [];
+    for (const cell of cells) {
+      const sight = this.sight(cell);
+      const surface = this.surfaces.get(this.surfaceKey(cell.hemi));
+      const empty = plan.maps[cell.map].values[cell.hemi] ? "" : " (no data)";
+      parts.push(svg("text", { x: cell.x + cell.width / 2, y: cell.y + (plan.maps.length > 1 ? 40 : 22), "text-anchor": "middle", class: "side" }, HEMISPHERES[cell.hemi] + empty));
+      const facing = (v) => surface.normals[3 * v] * sight.frame[6] + surface.normals[3 * v + 1] * sight.frame[7] + surface.normals[3 * v + 2] * sight.frame[8];
+      const at = (v) => {
+        const [x, y] = projected(surface.positions.subarray(3 * v, 3 * v + 3), surface.box.middle, sight.frame);
+        return this.pixel(cell, sight, x, y);
+      };
+      if (plan.rois && look.named) {
+        for (const name of look.borders) {
+          const middle = this.middleOf(cell.hemi, name);
+          if (middle === null || facing(middle) < 0.15) continue;
+          const [x, y] = at(middle);
+          if (x < cell.x || x > cell.x + cell.width || y < cell.y + 20 || y > cell.y + cell.height) continue;
+          parts.push(svg("text", { x, y: y + 4, "text-anchor": "middle", class: "area" }, name));
+        }
+      }
+      if (this.picked?.hemi === cell.hemi) {
+        for (const vertex of this.picked.vertices.length > 1 ? this.picked.vertices : [this.picked.vertices[0]]) {
+          if (facing(vertex) < 0) continue;
+          const [x, y] = at(vertex);
+          const single = this.picked.vertices.length === 1;
+          parts.push(svg("circle", { cx: x, cy: y, r: single ? 6 : 1.6, fill: single ? "none" : "#111", stroke: single ? "#111" : "none", "stroke-width": 2, class: "picked", "data-vertex": vertex }));
+        }
+      }
+    }
+    if (plan.maps.length > 1) {
+      plan.maps.forEach((map, number) => {
+        const mine = cells.filter((cell) => cell.map === number);
+        const middle = (mine[0].x + mine.at(-1).x + mine.at(-1).width) / 2;
+        parts.push(svg("text", { x: middle, y: mine[0].y + 20, "text-anchor": "middle", class: "map" }, map.title));
+      });
+    }
+    if (this.polygon) parts.push(svg("polygon", { points: this.polygon.points.join(" "), fill: "rgb(11 110 143 / 15%)", stroke: "#0b6e8f", "stroke-width": 1.5 }));
+    this.overlay.replaceChildren(...parts);
+  }
+
+  middleOf(hemi, name) {
+    const key = `middle ${this.surfaceKey(hemi)} ${this.plan.rois[hemi]} ${name}`;
+    if (!this.middles.has(key)) {
+      const surface = this.surfaces.get(this.surfaceKey(hemi));
+      const member = this.memberOf(hemi, name);
+      const vertices = [];
+      const used = new Uint8Array(surface.positions.length / 3);
+      for (const vertex of surface.faces) used[vertex] = 1;
+      for (let v = 0; v < used.length; v++) if (used[v] && member(v)) vertices.push(v);
+      this.middles.set(key, vertices.length ? middleVertex(surface.positions, vertices) : null);
+    }
+    return this.middles.get(key);
+  }
+
+  // --- pointer and keys -----------------------------------------------------------------------------------------------
+
+  listen() {
+    const { canvas } = this;
+    let start = null;
+    canvas.addEventListener("pointerdown", (event) => {
+      const cell = this.cellAt(event);
+      if (!cell) return;
+      canvas.setPointerCapture(event.pointerId);
+      start = { x: event.offsetX, y: event.offsetY, cell, moved: 0 };
+      if (this.look.tool === "lasso") this.polygon = { cell, points: [[event.offsetX, event.offsetY]] };
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (!start) return this.hover(event);
+      const [dx, dy] = [event.offsetX - start.x, event.offsetY - start.y];
+      start.moved += Math.hypot(dx, dy);
+      [start.x, start.y] = [event.offsetX, event.offsetY];
+      if (start.moved <= CLICK) return;
+      this.tip.hidden = true;
+      if (this.polygon) {
+        this.polygon.points.push([start.x, start.y]);
+        this.drawOverlay(this.cells().cells);
+      } else this.drag(start.cell, dx, dy, event.shiftKey || this.look.surface === "flat");
+    });
+    canvas.addEventListener("pointerup", (event) => {
+      if (start && start.moved <= CLICK) this.pickAt(event);
+      else if (start && this.polygon) this.pickInside();
+      else if (start) this.finishDrag();
+      start = null;
+      this.polygon = null;
+      this.drawOverlay(this.cells().cells);
+    });
+    canvas.addEventListener("pointercancel", () => (start = this.polygon = null));
+    canvas.addEventListener("pointerleave", () => (this.tip.hidden = true));
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      const cell = this.cellAt(event);
+      if (cell) this.move(cell.map, (camera) => zoomed(camera, -Math.sign(event.deltaY)));
+      this.finishDrag();
+    }, { passive: false });
+    canvas.addEventListener("keydown", (event) => this.key(event));
+    canvas.addEventListener("webglcontextlost", (event) => {
+      event.preventDefault();
+      if (!viewers.has(this.place)) return; // it was ended
+      this.place.replaceChildren(element("div", { class: "problem", role: "alert" }, "The graphics card has given up this picture. Reload the page."));
+    });
+    new ResizeObserver(() => this.draw()).observe(this.stage);
+  }
+
+  move(map, how) {
+    const { look } = this;
+    look.cameras = look.cameras.map((camera, number) => (look.linked || number === map ? how(camera) : camera));
+    requestAnimationFrame(() => this.draw());
+  }
+
+  drag(cell, dx, dy, pan) {
+    const side = cell.hemi === "rh" && (this.look.mirrored || this.look.surface === "flat") ? -1 : 1;
+    const { span } = this.sight(cell);
+    if (!pan) return this.move(cell.map, (camera) => turned(camera, dx, dy, side));
+    const [mx, my] = [(2 * span[0] * dx) / cell.width, (-2 * span[1] * dy) / (cell.height - 30)];
+    this.move(cell.map, (camera) => ({ ...camera, px: camera.px + side * mx, py: camera.py + my }));
+  }
+
+  finishDrag() {
+    this.drawControls();
+    this.tellLater();
+  }
+
+  key(event) {
+    const turns = { ArrowLeft: [20, 0], ArrowRight: [-20, 0], ArrowUp: [0, 20], ArrowDown: [0, -20] };
+    if (event.key in turns) {
+      const [dx, dy] = turns[event.key];
+      this.drag({ ...this.cells().cells[0] }, dx, dy, event.shiftKey || this.look.surface === "flat");
+    } else if (event.key === "+" || event.key === "=") this.move(0, (camera) => zoomed(camera, 1));
+    else if (event.key === "-") this.move(0, (camera) => zoomed(camera, -1));
+    else return;
+    event.preventDefault();
+    this.finishDrag();
+  }
+
+  cellAt({ offsetX, offsetY }) {
+    return this.cells().cells.find((cell) => offsetX >= cell.x && offsetX < cell.x + cell.width && offsetY >= cell.y && offsetY < cell.y + cell.height);
+  }
+
+  placesIn(cell) {
+    const surface = this.surfaces.get(this.surfaceKey(cell.hemi));
+    const sight = this.sight(cell);
+    const key = `${this.surfaceKey(cell.hemi)} ${sight.frame}`;
+    if (this.lastPlaces?.key !== key) this.lastPlaces = { key, places: projected(surface.positions, surface.box.middle, sight.frame) };
+    return { surface, sight, places: this.lastPlaces.places };
+  }
+
+  vertexUnder(event) {
+    const cell = this.cellAt(event);
+    if (!cell) return null;
+    const { surface, sight, places } = this.placesIn(cell);
+    const x = (2 * (event.offsetX - cell.x)) / cell.width - 1;
+    const y = 1 - (2 * (event.offsetY - cell.y - 30)) / (cell.height - 30);
+    const hit = vertexAt(places, surface.faces, x * sight.span[0] - sight.shift[0], y * sight.span[1] - sight.shift[1]);
+    return hit && { cell, vertex: hit.vertex };
+  }
+
+  hover(event) {
+    const { offsetX, offsetY } = event;
+    cancelAnimationFrame(this.hovering);
+    this.hovering = requestAnimationFrame(() => {
+      const under = this.plan && this.vertexUnder({ offsetX, offsetY });
+      this.tip.hidden = !under;
+      if (!under) return;
+      this.tip.textContent = this.wordsOf(under.cell, under.vertex);
+      const left = offsetX > this.stage.clientWidth / 2;
+      this.tip.style.left = left ? "auto" : `${offsetX + 14}px`;
+      this.tip.style.right = left ? `${this.stage.clientWidth - offsetX + 14}px` : "auto";
+      this.tip.style.top = `${Math.max(4, offsetY - 34)}px`;
+    });
+  }
+
+  wordsOf(cell, vertex) {
+    const { plan } = this;
+    const number = (file) => this.columns.get(file?.values[cell.hemi])?.numbers[vertex] ?? NaN;
+    const value = number(plan.maps[cell.map]);
+    const words = [`${cell.hemi} vertex ${vertex}`];
+    const areas = this.areasOf(cell.hemi, vertex);
+    if (areas.length) words.push(areas.join(", "));
+    if (plan.scale.kind !== "categorical") words.push(Number.isNaN(value) ? "no value" : `${plan.scale.label} ${value.toFixed(3)}`);
+    else if (!Number.isNaN(value) && !areas.length) words.push(plan.scale.names[Math.round(value)]);
+    const ceiling = number(plan.ceiling);
+    if (!Number.isNaN(ceiling)) words.push(`noise ceiling ${ceiling.toFixed(2)}`);
+    return words.join(" · ");
+  }
+
+  pickAt(event) {
+    const under = this.vertexUnder(event);
+    if (under) this.tell(under.cell.hemi, [under.vertex]);
+  }
+
+  pickInside() {
+    const { cell, points } = this.polygon;
+    const { sight, places } = this.placesIn(cell);
+    const polygon = points.map(([px, py]) => [
+      ((2 * (px - cell.x)) / cell.width - 1) * sight.span[0] - sight.shift[0],
+      (1 - (2 * (py - cell.y - 30)) / (cell.height - 30)) * sight.span[1] - sight.shift[1],
+    ]);
+    const numbers = this.columns.get(this.plan.maps[cell.map].values[cell.hemi])?.numbers ?? [];
+    const known = [];
+    numbers.forEach((value, vertex) => Number.isNaN(value) || known.push(vertex));
+    const vertices = verticesInside(places, known, polygon);
+    if (vertices.length) this.tell(cell.hemi, vertices);
+  }
+
+  tell(hemi, vertices) {
+    this.picked = { hemi, vertices };
+    this.drawOverlay(this.cells().cells);
+    this.tellServer("picked", this.picked);
+  }
+}

@@ -1,0 +1,105 @@
+"""A map on the cortex as files: one HTML page to turn in a browser, and panels for print."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from brainviz.config import mesh_folder
+from brainviz.datasets.base import HEMISPHERES, MESH_VERTICES
+from brainviz.figures.meshes import N_VERTICES, onto, resolution
+from brainviz.figures.style import Provenance
+from brainviz.figures.surface import Scale
+from brainviz.ui.look import VIEWS, Look
+from brainviz.ui.viewer import Regions
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+#: Surfaces that can be printed from several sides; a flat map is printed anyway.
+SOLID = ("inflated", "pial", "white", "sphere")
+
+
+@dataclass(frozen=True)
+class MapPicture:
+    """How a map is drawn, for exports that look like what is on the page.
+
+    Attributes
+    ----------
+    scale : Scale
+    provenance : Provenance
+    look : Look
+        Its limits, threshold, colours, surface and borders are those of the files.
+    regions : Regions
+    mesh : str
+        The mesh that positions are on.
+    """
+
+    scale: Scale
+    provenance: Provenance
+    look: Look
+    regions: Regions
+    mesh: str
+
+    @property
+    def shown_scale(self) -> Scale:
+        """The scale within the limits that the visitor has chosen."""
+        if self.look.limits is None:
+            return self.scale
+        return replace(self.scale, low=self.look.limits[0], high=self.look.limits[1])
+
+    def html_figure(self, values: pd.DataFrame) -> go.Figure:
+        """Return a figure of fsaverage5 that can be turned: the whole map, from the named view."""
+        from brainviz.figures.surface import surface_figure
+
+        view = self.look.cameras[0] if self.look.cameras[0] in VIEWS else "lateral"
+        surface = self.look.surface if self.look.surface in SOLID[:3] else "inflated"
+        return surface_figure(
+            _on_mesh(values, N_VERTICES),
+            self.shown_scale,
+            self.provenance,
+            surface=surface,
+            view=view,
+            threshold=self.look.threshold,
+        )
+
+    def panels(self, values: pd.DataFrame, format: Literal["png", "svg", "pdf"]) -> bytes:
+        """Return lateral, medial, ventral and flat views of both hemispheres, 300 dpi."""
+        from brainviz.figures.print_panels import panel_bytes, print_panels
+
+        surface = self.look.surface if self.look.surface in SOLID else "inflated"
+        folder = mesh_folder()
+        mesh = resolution(self.mesh, folder, surface=surface)
+        n = MESH_VERTICES[mesh]
+        figure = print_panels(
+            _on_mesh(values, n),
+            self.shown_scale,
+            self.provenance,
+            mesh=mesh,
+            folder=folder,
+            surface=surface,
+            rois={hemi: self._masks(hemi, n) for hemi in HEMISPHERES},
+            threshold=self.look.threshold,
+            colours=self.look.colours or None,  # type: ignore[arg-type]
+        )
+        return panel_bytes(figure, format)
+
+    def _masks(self, hemi: str, n: int) -> dict[str, NDArray[np.bool_]]:
+        masks = {}
+        for name in self.look.borders:
+            if (hemi, name) in self.regions.positions:
+                positions = self.regions.positions[hemi, name]
+                masks[name] = np.zeros(n, bool)
+                masks[name][positions[positions < n]] = True
+        return masks
+
+
+def _on_mesh(values: pd.DataFrame, n: int) -> dict[str, NDArray[np.float32]]:
+    return {
+        str(hemi): onto(rows["value"].to_numpy(np.float32), rows["position"].to_numpy(np.int64), n)
+        for hemi, rows in values.groupby("hemi")
+    }
