@@ -80,7 +80,8 @@ def pack_values(values: NDArray[np.floating], low: float, high: float) -> bytes:
     extent = high - low if high > low else 1.0
     known = np.isfinite(values)
     steps = np.full(len(values), NO_VALUE, "<u2")
-    steps[known] = np.round((values[known].astype(np.float64) - low) / extent * (NO_VALUE - 1)).astype("<u2")
+    shares = np.clip((values[known].astype(np.float64) - low) / extent, 0, 1)  # beyond the ends by rounding at most
+    steps[known] = np.round(shares * (NO_VALUE - 1)).astype("<u2")
     return steps.tobytes()
 
 

@@ -99,7 +99,8 @@ def palettes(scale: Scale) -> dict[str, NDArray[np.uint8]]:
     dict of (256, 3) uint8 arrays
         Name -> colours from the scale's low to its high end; for categories one named ``"categories"``, a row each.
     """
-    from plotly.colors import cmocean, get_colorscale, sample_colorscale, unlabel_rgb
+    from matplotlib import colormaps
+    from plotly.colors import cmocean, sample_colorscale, unlabel_rgb
 
     if scale.kind == "categorical":
         count = range(len(scale.names))
@@ -107,14 +108,14 @@ def palettes(scale: Scale) -> dict[str, NDArray[np.uint8]]:
         rows = [[int(colour[start : start + 2], 16) for start in (1, 3, 5)] for colour in chosen]
         return {"categories": np.array(rows, np.uint8).reshape(-1, 3)}
     if scale.kind == "sequential":
-        named = {name: get_colorscale(name) for name in ("viridis", "cividis")}
+        shades = {name: colormaps[name](np.arange(256))[:, :3] * 255 for name in ("viridis", "cividis")}
     else:
-        named = {"balance": cmocean.balance, "delta": cmocean.delta}
-    steps = np.linspace(0, 1, 256).tolist()
-    return {
-        name: np.array([unlabel_rgb(colour) for colour in sample_colorscale(colours, steps)]).round().astype(np.uint8)
-        for name, colours in named.items()
-    }
+        steps = np.linspace(0, 1, 256).tolist()
+        shades = {
+            name: np.array([unlabel_rgb(colour) for colour in sample_colorscale(colours, steps)])
+            for name, colours in (("balance", cmocean.balance), ("delta", cmocean.delta))
+        }
+    return {name: colours.round().astype(np.uint8) for name, colours in shades.items()}
 
 
 def _round_up(maps: Sequence[NDArray[np.floating]], step: float = 0.05) -> float:

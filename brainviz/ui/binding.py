@@ -121,10 +121,10 @@ def carried_along(page: str) -> Iterator[None]:
             st.session_state[_DRAWN_ONCE] = True
             st.rerun()
         if drawn_once:
-            _write_address()
+            write_address()
 
 
-def _write_address() -> None:
+def write_address() -> None:
     """Have the browser's address bar show all bound controls.
 
     They cannot be written directly; but any change to the address sends them all, and this one leaves nothing behind.

@@ -5,8 +5,8 @@ Pages hand over columns, positions and values, and know nothing of how the pictu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,16 +17,21 @@ from brainviz.datasets.base import HEMISPHERE_NAMES, HEMISPHERES, MESH_VERTICES
 from brainviz.figures.meshes import SURFACES, resolution
 from brainviz.figures.style import PLOTLY_CONFIG, Provenance
 from brainviz.figures.surface import Scale, strip_figure
-from brainviz.ui.binding import bound
+from brainviz.ui.binding import bound, write_address
 from brainviz.ui.errors import plain
 from brainviz.ui.look import Look, look_from, look_of, query_of
-from brainviz.ui.viewer import BrainMap, Regions, Tested, show_viewer
+from brainviz.ui.viewer import BrainMap, Regions, Tested, show_viewer, told_look
+from brainviz.ui.words import unit_noun
 
 #: Rows of the table that stands beside a strip.
 TABLE_ROWS = 200
 
 #: What is picked on the cortex: in the address as text, such as "lh 1234"; a patch, too long for one, in the session.
 VERTEX, PATCH = "vertex", "_patch"
+VERTEX_NUMBER = re.compile("[0-9]{1,6}")
+
+#: Characters of a link's parameter that are quoted.
+QUOTED = 60
 
 
 def has_place(mesh: str) -> bool:
@@ -75,18 +80,13 @@ def show_brain(
     look, misunderstood = look_from(st.query_params.to_dict(), default)
     if misunderstood:
         st.warning(
-            f"The link says {', '.join(map(plain, misunderstood))}, which means nothing here.",
+            f"The link says {', '.join(plain(each[:QUOTED]) for each in misunderstood)}, which means nothing here.",
             icon=":material/link_off:",
         )
+    if told := told_look(key):
+        look = look_of(told, default)
+        _write_query(query_of(look, default))
     folder = mesh_folder()
-
-    def keep(told: Mapping[str, Any]) -> None:
-        for name, text in query_of(look_of(told, default), default).items():
-            if text is not None:
-                st.query_params[name] = text
-            elif name in st.query_params:
-                del st.query_params[name]
-
     show_viewer(
         maps,
         mesh,
@@ -94,13 +94,13 @@ def show_brain(
         look,
         key=key,
         summary=summary_words(maps, scale),
-        on_look=keep,
         on_picked=_keep_picked,
         folder=folder,
         regions=regions,
         ceiling=ceiling,
         tested=tested,
         picked=picked(),
+        usual_borders=default.borders,
     )
     _say_resolution(maps, mesh, look.surface)
     if scale.kind != "categorical":
@@ -150,8 +150,9 @@ def summary_words(maps: Sequence[BrainMap], scale: Scale) -> str:
             sentences.append(f"{one.title}: vertices per ROI: {words}.")
             continue
         sentences += [
-            f"{one.title}, {HEMISPHERE_NAMES[row['hemi']]}: {row['vertices']:,} vertices, mean {scale.label} "
-            f"{row['mean']:.3f}, highest {row['highest']:.3f} at vertex {row['vertex']}."
+            f"{one.title}, {HEMISPHERE_NAMES[row['hemi']]}: "
+            f"{row['vertices']:,} {unit_noun('vertex', row['vertices'])}, mean {scale.label} {row['mean']:.3f}, "
+            f"highest {row['highest']:.3f} at vertex {row['vertex']}."
             for row in map_table([one], None).to_dict("records")
         ]
     return " ".join(sentences)
@@ -166,7 +167,7 @@ def picked() -> tuple[str, tuple[int, ...]] | None:
         hemi, vertices = patch
         return str(hemi), tuple(vertices)
     hemi, _, number = str(st.session_state.get(VERTEX, st.query_params.get(VERTEX, ""))).strip().partition(" ")
-    if hemi not in HEMISPHERES or not number.strip().isdecimal():
+    if hemi not in HEMISPHERES or not VERTEX_NUMBER.fullmatch(number.strip()):
         return None
     return hemi, (int(number),)
 
@@ -191,6 +192,17 @@ def _keep_picked(hemi: str, vertices: tuple[int, ...]) -> None:
         st.session_state[VERTEX] = f"{hemi} {vertices[0]}"
     else:
         st.session_state[PATCH] = (hemi, vertices)
+
+
+def _write_query(texts: Mapping[str, str | None]) -> None:
+    """Have the address say these parameters, and what is picked."""
+    for name, text in texts.items():
+        if text is None:
+            st.query_params.pop(name, None)
+        elif st.query_params.get(name) != text:
+            st.query_params[name] = text
+    if st.session_state.get(VERTEX) and st.query_params.get(VERTEX) != st.session_state[VERTEX]:
+        write_address()
 
 
 def _forget_patch(_key: str) -> None:

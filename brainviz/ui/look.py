@@ -8,11 +8,15 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from brainviz.datasets.base import HEMISPHERES
+from brainviz.figures.meshes import SURFACES
 
 #: Named directions; any other camera is five numbers (two angles, zoom, two shifts), as `camera.js` writes them.
 VIEWS = ("lateral", "medial", "ventral", "posterior")
 
 SIDES = ("both", *HEMISPHERES)
+
+#: What a field can be, where these are few.
+CHOICES = {"side": SIDES, "surface": SURFACES}
 
 #: Separates the entries of a list in the address.
 SEPARATOR = "|"
@@ -129,8 +133,8 @@ def _read(name: str, text: str, default: Any) -> Any:
         return entries
     if name == "cameras":
         return entries if entries and all(map(_is_camera, entries)) else None
-    if name == "side":
-        return text if text in SIDES else None
+    if name in CHOICES:
+        return text if text in CHOICES[name] else None
     if name == "limits":
         ends = tuple(_number(entry) for entry in entries)
         return ends if len(ends) == 2 and None not in ends and ends[0] < ends[1] else None  # type: ignore[operator]

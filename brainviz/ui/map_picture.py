@@ -13,9 +13,9 @@ from brainviz.config import mesh_folder
 from brainviz.datasets.base import HEMISPHERES, MESH_VERTICES
 from brainviz.figures.meshes import N_VERTICES, onto, resolution
 from brainviz.figures.style import Provenance
-from brainviz.figures.surface import Scale
+from brainviz.figures.surface import Scale, palettes
 from brainviz.ui.look import VIEWS, Look
-from brainviz.ui.viewer import Regions
+from brainviz.ui.viewer import Regions, Tested
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -33,10 +33,14 @@ class MapPicture:
     scale : Scale
     provenance : Provenance
     look : Look
-        Its limits, threshold, colours, surface and borders are those of the files.
+        Of the page: panels have its limits, threshold, colours, surface and borders, and leave grey what it leaves
+        grey; the page to turn has its limits, threshold and surface.
     regions : Regions
     mesh : str
         The mesh that positions are on.
+    ceiling : frame, optional
+        ``hemi``, ``position``, ``value``.
+    tested : Tested, optional
     """
 
     scale: Scale
@@ -44,6 +48,8 @@ class MapPicture:
     look: Look
     regions: Regions
     mesh: str
+    ceiling: pd.DataFrame | None = None
+    tested: Tested | None = None
 
     @property
     def shown_scale(self) -> Scale:
@@ -59,7 +65,7 @@ class MapPicture:
         view = self.look.cameras[0] if self.look.cameras[0] in VIEWS else "lateral"
         surface = self.look.surface if self.look.surface in SOLID[:3] else "inflated"
         return surface_figure(
-            _on_mesh(values, N_VERTICES),
+            _on_mesh(self.painted(values), N_VERTICES),
             self.shown_scale,
             self.provenance,
             surface=surface,
@@ -76,7 +82,7 @@ class MapPicture:
         mesh = resolution(self.mesh, folder, surface=surface)
         n = MESH_VERTICES[mesh]
         figure = print_panels(
-            _on_mesh(values, n),
+            _on_mesh(self.painted(values), n),
             self.shown_scale,
             self.provenance,
             mesh=mesh,
@@ -84,9 +90,22 @@ class MapPicture:
             surface=surface,
             rois={hemi: self._masks(hemi, n) for hemi in HEMISPHERES},
             threshold=self.look.threshold,
-            colours=self.look.colours or None,  # type: ignore[arg-type]
+            colours=self.look.colours if self.look.colours in palettes(self.scale) else None,
         )
         return panel_bytes(figure, format)
+
+    def painted(self, values: pd.DataFrame) -> pd.DataFrame:
+        """Return the values without those that the page leaves grey for their noise ceiling or for want of a test."""
+        if self.look.floor > 0 and self.ceiling is not None:
+            known = values.merge(self.ceiling, on=["hemi", "position"], how="left", suffixes=("", "_ceiling"))
+            low = ~(known["value_ceiling"].to_numpy() >= self.look.floor)
+            values = values.assign(value=values["value"].mask(low))
+        if self.look.tested and self.tested is not None:
+            inside = np.zeros(len(values), bool)
+            for hemi, positions in self.tested.positions.items():
+                inside |= ((values["hemi"] == hemi) & values["position"].isin(positions)).to_numpy()
+            values = values.assign(value=values["value"].where(inside))
+        return values
 
     def _masks(self, hemi: str, n: int) -> dict[str, NDArray[np.bool_]]:
         masks = {}

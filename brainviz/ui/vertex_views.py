@@ -91,6 +91,8 @@ def _explore(shown: Shown, subject: str, vertices: pd.DataFrame, quantity: str, 
         methods, words = [quantity, beside], f"{quantity}, {beside}"
     provenance = shown.about(methods, words, subject)
     regions = regions_of(shown.source, subject)
+    ceiling = ceiling_of(shown.source, subject)
+    tested = _tested(shown, subject, regions) if quantity == DIFFERENCE else None
     on_cortex, facts = st.columns([5, 3]) if has_place(mesh) else (st.container(), st.container())
     with on_cortex:
         look = show_brain(
@@ -101,13 +103,13 @@ def _explore(shown: Shown, subject: str, vertices: pd.DataFrame, quantity: str, 
             Look(borders=usual_borders(regions, shown.provenance.rois)),
             key="brain",
             regions=regions,
-            ceiling=ceiling_of(shown.source, subject),
-            tested=_tested(shown, subject, regions) if quantity == DIFFERENCE else None,
+            ceiling=ceiling,
+            tested=tested,
         )
         map_downloads(
             maps[0].values,
             vertices,
-            MapPicture(scale, provenance, look, regions, mesh),
+            MapPicture(scale, provenance, look, regions, mesh, ceiling, tested),
             shown.specs(subject),
             label=f"{shown.how.score_words}, {maps[0].title}",
             stem=f"{shown.source.key}_{subject}_{quantity}",

@@ -7,6 +7,7 @@ is fetched once in a browser's life (`assets/viewer/store.js`), a map when it is
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,6 +31,9 @@ ASSETS = Path(__file__).parent / "assets" / "viewer"
 
 #: The viewer's modules, each after those it imports.
 MODULES = ("camera.js", "controls.js", "mesh.js", "painter.js", "store.js", "viewer.js")
+
+#: Every file begins with so many bytes of its digest, which `store.js` takes off.
+DIGEST_BYTES = 16
 
 #: Fetches the viewer's code, which is too long to be sent with every change, and hands it the plan.
 START = """
@@ -101,13 +105,13 @@ def show_viewer(
     *,
     key: str,
     summary: str,
-    on_look: Callable[[Mapping[str, Any]], None],
     on_picked: Callable[[str, tuple[int, ...]], None],
     folder: Path | None = None,
     regions: Regions | None = None,
     ceiling: pd.DataFrame | None = None,
     tested: Tested | None = None,
     picked: tuple[str, tuple[int, ...]] | None = None,
+    usual_borders: tuple[str, ...] = (),
 ) -> None:
     """Mount the viewer.
 
@@ -124,8 +128,6 @@ def show_viewer(
         Of the component.
     summary : str
         The picture in words, for those who cannot see it.
-    on_look : function
-        Called with what the viewer tells of a new look (see `brainviz.ui.look.look_of`).
     on_picked : function
         Called with the hemisphere and the mesh's vertices that were picked.
     folder : Path, optional
@@ -136,14 +138,12 @@ def show_viewer(
     tested : Tested, optional
     picked : (str, tuple of int), optional
         Hemisphere and vertices that are marked.
+    usual_borders : tuple of str
+        The areas that are outlined as long as the visitor chooses no others.
     """
     shapes = {surface: resolution(mesh, folder, surface=surface) for surface in SURFACES}
     n = max(MESH_VERTICES[name] for name in shapes.values())
     send = _Sender(key)
-
-    def told_look() -> None:
-        if told := st.session_state[key].get("look"):
-            on_look(told)
 
     def told_picked() -> None:
         if told := st.session_state[key].get("picked"):
@@ -161,11 +161,20 @@ def show_viewer(
             "tested": None if tested is None else _tested(tested, n, send),
             "picked": None if picked is None else {"hemi": picked[0], "vertices": list(picked[1])},
             "look": look.for_viewer(),
+            "borders": list(usual_borders),
             "summary": summary,
         },
-        on_look_change=told_look,
+        on_look_change=lambda: None,  # read where the page is drawn: `told_look`
         on_picked_change=told_picked,
     )
+
+
+def told_look(key: str) -> Mapping[str, Any] | None:
+    """Return what the viewer has told of its look (see `brainviz.ui.look.look_of`); None before it has told any.
+
+    It is more recent than the address: a run that the browser asked for before the last one ended brings an older one.
+    """
+    return (st.session_state.get(key) or {}).get("look")
 
 
 @lru_cache(maxsize=1)
@@ -187,7 +196,15 @@ class _Sender:
     def __init__(self, key: str) -> None:
         self.key, self.count = key, 0
 
-    def __call__(self, content: bytes, mimetype: str = "application/octet-stream") -> str:
+    def file(self, content: bytes) -> str:
+        """Return the address of a file that begins with the digest of its contents.
+
+        Streamlit names a file after parts of it only, where it is large: with the digest among them, equal names mean
+        equal files, for as long as a browser keeps them.
+        """
+        return self.text(hashlib.sha256(content).digest()[:DIGEST_BYTES] + content, "application/octet-stream")
+
+    def text(self, content: bytes, mimetype: str) -> str:
         """Return the address of a file, from the server's root."""
         self.count += 1
         address = Runtime.instance().media_file_mgr.add(content, mimetype, f"{self.key} {self.count}")
@@ -202,7 +219,7 @@ def _code(send: _Sender) -> str:
         text = (ASSETS / module).read_text("utf-8")
         for name, address in addresses.items():
             text = text.replace(f'"./{name}"', f'"./{address.rsplit("/", 1)[1]}"')
-        addresses[module] = send(text.encode(), "text/javascript")
+        addresses[module] = send.text(text.encode(), "text/javascript")
     return addresses[MODULES[-1]]
 
 
@@ -212,12 +229,12 @@ def _surfaces(shapes: Mapping[str, str], folder: Path | None, send: _Sender) -> 
         packed = _packed_surface(name, surface, folder)
         sent[surface] = {
             hemi: {
-                "positions": send(packed[hemi].positions.steps),
+                "positions": send.file(packed[hemi].positions.steps),
                 "low": packed[hemi].positions.low,
                 "high": packed[hemi].positions.high,
-                "faces": send(packed[hemi].faces),
+                "faces": send.file(packed[hemi].faces),
                 "wide": packed[hemi].wide,
-                "sulci": send(packed[hemi].sulci),
+                "sulci": send.file(packed[hemi].sulci),
             }
             for hemi in HEMISPHERES
         }
@@ -255,7 +272,7 @@ def _maps(maps: Sequence[BrainMap], n: int, send: _Sender) -> list[dict[str, Any
         files = {}
         for hemi, rows in each.values.groupby("hemi"):
             values = onto(rows["value"].to_numpy(np.float32), rows["position"].to_numpy(np.int64), n)
-            files[str(hemi)] = send(packing.pack_values(values, low, high))
+            files[str(hemi)] = send.file(packing.pack_values(values, low, high))
         sent.append({"title": each.title, "low": low, "high": high, "values": files})
     return sent
 
@@ -286,7 +303,7 @@ def _regions(regions: Regions, n: int, send: _Sender) -> dict[str, Any]:
                 positions = regions.positions[hemi, name]
                 masks[name] = np.zeros(n, bool)
                 masks[name][positions[positions < n]] = True
-        sent[hemi] = send(packing.pack_areas(masks, names, n))
+        sent[hemi] = send.file(packing.pack_areas(masks, names, n))
     return sent
 
 
@@ -294,7 +311,7 @@ def _tested(tested: Tested, n: int, send: _Sender) -> dict[str, Any]:
     files = {}
     for hemi, positions in tested.positions.items():
         values = onto(np.ones(len(positions), np.float32), positions, n)
-        files[hemi] = send(packing.pack_values(values, 0.0, 1.0))
+        files[hemi] = send.file(packing.pack_values(values, 0.0, 1.0))
     return {"label": tested.label, "help": tested.help, "low": 0.0, "high": 1.0, "values": files}
 
 

@@ -33,8 +33,7 @@ def test_the_rois_are_drawn_on_the_cortex(tiny_server: Any, visitor: Any) -> Non
     one = visitor()
     one.go(f"{tiny_server.url}/?dataset=tiny")
     one.page.get_by_role("tab", name="ROIs on the cortex").click()
-    expect(one.page.locator(".js-plotly-plot canvas").first).to_be_visible()
-    expect(one.page.locator(".js-plotly-plot .gl-container")).to_have_count(1)
+    expect(one.page.locator(".viewer[data-pictures] .stage canvas")).to_be_visible()
     assert "tab=ROIs" in one.page.url
 
 

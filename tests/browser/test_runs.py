@@ -44,10 +44,11 @@ def test_a_run_goes_on_when_the_page_is_closed(tiny_server: Any, visitor: Any) -
     other.see("Done: 2 runs of this choice", RUN_SECONDS)
     other.settle()
     expect(other.page.get_by_role("radio", name="difference")).to_be_checked()
-    expect(other.page.locator(".js-plotly-plot .gl-container").first).to_be_attached()
+    expect(other.page.locator(".viewer[data-pictures] .stage canvas")).to_be_visible()
     for button, ending in (
         ("Vertices, CSV", "tiny_subj01_difference.csv"),
         ("Map lh, GIFTI", "tiny_subj01_difference_lh.func.gii"),
+        ("Panels, SVG", "tiny_subj01_difference.svg"),
         ("Figure, HTML", "tiny_subj01_difference.html"),
         ("Requests, JSON", "tiny_subj01_difference.json"),
     ):
@@ -113,4 +114,4 @@ def test_a_newcomers_journey_on_the_demo(start_server: Any, visitor: Any) -> Non
     one.see("Done: 4 runs of this choice", 300)
     one.see("Vertices improved")
     one.page.get_by_role("radio", name="Map", exact=True).click()
-    expect(one.page.locator(".js-plotly-plot .gl-container").first).to_be_attached()
+    expect(one.page.locator(".viewer[data-pictures] .stage canvas")).to_be_visible()

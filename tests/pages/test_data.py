@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,6 +74,18 @@ def test_every_tab(serve: Serve, tiny_root: Path, visit: Visit, tab: str, subjec
     serve("tiny", tiny_root)
     at = visit("data", dataset="tiny", tab=tab, subject=subject)
     assert at.selectbox(key="subject").value == subject
+
+
+def test_rois_on_the_cortex(serve: Serve, tiny_root: Path, visit: Visit) -> None:
+    serve("tiny", tiny_root)
+    at = visit("data", dataset="tiny", tab="ROIs on the cortex", subject="subj02", surface="flat", shown=["V1", "V2v"])
+    (viewer,) = at.get("bidi_component")
+    plan = json.loads(viewer.proto.json)
+    assert plan["summary"] == "subj02: vertices per ROI: V1 116, V2v 52."
+    assert (plan["scale"]["kind"], plan["scale"]["names"]) == ("categorical", ["V1", "V2v"])
+    assert (plan["look"]["surface"], plan["look"]["borders"]) == ("flat", [])
+    assert set(plan["rois"]["names"]) == {"V1v", "V1d", "V2v", "FFA-1", "V1"}
+    assert plan["ceiling"] is None  # subj02 has none
 
 
 def test_problems_are_named(serve: Serve, tiny_copy: Path, visit: Visit) -> None:

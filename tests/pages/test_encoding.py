@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ import pytest
 from scipy import stats
 from streamlit.testing.v1 import AppTest
 
+from brainviz.datasets.base import Dataset
 from brainviz.runs.requests import compare
 from brainviz.runs.specs import ComparisonSpec, FinetuneSpec
 from brainviz.runs.store import Run, Store
@@ -60,6 +63,13 @@ def finish_tests(finish_run: Callable[..., Run]) -> Callable[..., Run]:
 def said(at: AppTest) -> str:
     """Return what the page says in its notes."""
     return "\n".join(each.value for group in (at.caption, at.info, at.warning, at.markdown) for each in group)
+
+
+def sent_to_viewer(at: AppTest) -> dict[str, Any]:
+    """Return what the brain viewer is to draw."""
+    (viewer,) = at.get("bidi_component")
+    plan: dict[str, Any] = json.loads(viewer.proto.json)
+    return plan
 
 
 def look_at(at: AppTest, view: str) -> None:
@@ -268,7 +278,8 @@ def test_every_view(tiny: None, visit: Visit, finish_encoding: Finish, subjects:
     at = visit("encoding", **link, published="true")
     for view in VIEWS:
         look_at(at, view)
-        assert len(at.get("plotly_chart")) == {"ROIs": 3, "Tests": 0, "Table": 0}.get(view, 1)
+        assert len(at.get("plotly_chart")) == {"ROIs": 3, "Map": 0, "Tests": 0, "Table": 0}.get(view, 1)
+        assert len(at.get("bidi_component")) == (view == "Map")
         assert at.get("download_button") or view == "Tests"
         asked_whose = "Subject shown" in [box.label for box in at.selectbox]
         assert asked_whose == (view in ("Vertices", "Map") and len(subjects) > 1)
@@ -327,12 +338,65 @@ def test_a_roi_of_its_own_is_reported_from_its_own_run(tiny: None, visit: Visit,
 
 def test_maps(tiny: None, visit: Visit, finish_encoding: Finish) -> None:
     finish_encoding("tiny", BOTH)
-    at = visit("encoding", dataset="tiny", show="Map", view="posterior", surface="pial")
+    at = visit("encoding", dataset="tiny", show="Map", camera="posterior", surface="pial")
     assert at.button_group(key="map").value == "difference"
-    for quantity in ("untuned", "contrastive"):
+    titles = {"difference": "contrastive − untuned", "untuned": "untuned", "contrastive": "contrastive"}
+    for quantity, title in titles.items():
         at.button_group(key="map").set_value(quantity).run()
         assert not at.exception
         assert not at.info
+        plan = sent_to_viewer(at)
+        assert [each["title"] for each in plan["maps"]] == [title]
+        assert (plan["look"]["surface"], plan["look"]["cameras"]) == ("pial", ["posterior"])
+        assert plan["look"]["borders"] == ["V1"]
+        assert plan["scale"]["kind"] == ("diverging" if quantity == "difference" else "sequential")
+        assert "Only ROIs" not in json.dumps(plan)
+
+
+def test_two_maps_beside_each_other(tiny: None, visit: Visit, finish_encoding: Finish) -> None:
+    finish_encoding("tiny", BOTH)
+    plan = sent_to_viewer(visit("encoding", dataset="tiny", show="Map", map="untuned", beside="contrastive"))
+    assert [each["title"] for each in plan["maps"]] == ["untuned", "contrastive"]
+    # 0 to 0.5, and 0.1 more, without the first: on one scale.
+    lows, highs = zip(*((each["low"], each["high"]) for each in plan["maps"]), strict=True)
+    assert len(set(lows)) == len(set(highs)) == 1
+    np.testing.assert_allclose([lows[0], highs[0]], [0.5 / 57, 0.6])
+
+
+def test_a_link_picks_a_vertex(tiny: None, visit: Visit, finish_encoding: Finish, tiny_dataset: Dataset) -> None:
+    finish_encoding("tiny", BOTH)
+    positions = tiny_dataset.positions("subj01", "rh")
+    assert positions is not None
+    inside = int(positions[tiny_dataset.columns("subj01", "rh", "V1")][20])
+    link = {"dataset": "tiny", "show": "Map"}
+    assert "Click a vertex" in said(visit("encoding", **link))
+    at = visit("encoding", **link, vertex=f"rh {inside}")
+    assert sent_to_viewer(at)["picked"] == {"hemi": "rh", "vertices": [inside]}
+    assert "Click a vertex" not in said(at)
+    assert "Column 20 of the responses of subj01" in said(at)
+    assert "**In** V1v, V1." in said(at)
+
+
+@pytest.mark.parametrize("vertex", ["lh 0", "rh 999999"])
+def test_a_link_may_pick_a_vertex_without_results(
+    tiny: None, visit: Visit, finish_encoding: Finish, vertex: str
+) -> None:
+    finish_encoding("tiny", BOTH)
+    at = visit("encoding", dataset="tiny", show="Map", vertex=vertex)
+    assert "No vertex of the chosen ROIs of subj01 is there" in said(at)
+
+
+@pytest.mark.parametrize(("q", "found"), [(0.01, True), (0.2, False)])
+def test_a_map_of_what_tests_found(
+    tiny: None, visit: Visit, finish_encoding: Finish, finish_tests: Callable[..., Run], q: float, found: bool
+) -> None:
+    finish_tests(finish_encoding("tiny", BOTH), q)
+    link = {"dataset": "tiny", "show": "Map"}
+    tested = sent_to_viewer(visit("encoding", **link))["tested"]
+    assert "q < 0.05" in tested["label"]
+    nothing = set(tested["values"].values()) == {tested["values"]["lh"]}
+    assert nothing != found
+    assert sent_to_viewer(visit("encoding", **link, map="untuned"))["tested"] is None
 
 
 def test_a_map_that_is_not_there(tiny: None, visit: Visit, finish_encoding: Finish) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from brainviz.datasets.base import MESH_VERTICES
 from brainviz.figures.style import Provenance
@@ -51,3 +52,47 @@ def test_json_holds_the_exact_request(provenance: Provenance) -> None:
     content = json.loads(json_text([spec], provenance))
     assert parse_spec(content["specs"][0]).run_id == spec.run_id
     assert content["provenance"]["runs"] == ["ab" * 32, "cd" * 32]
+
+
+def downloads_of_a_map(mesh: str, hemispheres: list) -> None:
+    """Draw the downloads; runs as a script of its own."""
+    import pandas as pd
+
+    from brainviz.figures.style import Provenance
+    from brainviz.figures.surface import correlation_scale
+    from brainviz.ui.downloads import map_downloads
+    from brainviz.ui.look import Look
+    from brainviz.ui.map_picture import MapPicture
+    from brainviz.ui.viewer import Regions
+
+    values = pd.DataFrame({"hemi": hemispheres, "column": 0, "position": 5, "value": 0.5})
+    picture = MapPicture(correlation_scale([]), Provenance("d", "s"), Look(), Regions({}, {}), mesh)
+    map_downloads(values, values, picture, [], label="test r", stem="tiny_subj01")
+
+
+@pytest.mark.parametrize(
+    ("mesh", "hemispheres", "labels"),
+    [
+        (
+            "fsaverage5",
+            ["lh", "rh"],
+            [
+                *("Vertices, CSV", "Map lh, GIFTI", "Map rh, GIFTI", "Panels, PNG", "Panels, SVG", "Panels, PDF"),
+                *("Figure, HTML", "Requests, JSON"),
+            ],
+        ),
+        (
+            "fsaverage",
+            ["rh"],
+            [
+                *("Vertices, CSV", "Map rh, GIFTI", "Panels, PNG", "Panels, SVG", "Panels, PDF"),
+                *("Figure, HTML", "Requests, JSON"),
+            ],
+        ),
+        ("none", ["lh"], ["Vertices, CSV", "Requests, JSON"]),
+    ],
+)
+def test_a_map_can_be_taken_away_as_far_as_it_has_a_place(mesh: str, hemispheres: list[str], labels: list[str]) -> None:
+    at = AppTest.from_function(downloads_of_a_map, args=(mesh, hemispheres), default_timeout=60).run()
+    assert not at.exception
+    assert [button.label for button in at.get("download_button")] == labels

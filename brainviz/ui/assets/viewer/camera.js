@@ -81,5 +81,5 @@ export function cameraFrom(text) {
   if (text in VIEWS) return cameraOf(text);
   const [az, el, zoom, px, py] = String(text ?? "").split(",").map(Number);
   if (![az, el, zoom, px, py].every(Number.isFinite) || zoom <= 0) return null;
-  return { az, el: Math.min(90, Math.max(-90, el)), zoom, px, py };
+  return { az, el: Math.min(90, Math.max(-90, el)), zoom: Math.min(20, Math.max(0.5, zoom)), px, py };
 }

@@ -75,7 +75,7 @@ export function settings(plan, look, change) {
     "div",
     { class: "bar" },
     categorical ? legend(scale) : colourBar(scale, look, change),
-    categorical ? null : slider("Threshold", "Values nearer to 0 than this are left grey.", { low: 0, high: top, step: top / 100, value: look.threshold }, (threshold) => change({ threshold })),
+    categorical ? null : slider("Threshold", "Values nearer to 0 than this are left grey.", { low: 0, high: top, step: top > 0.2 ? 0.01 : 0.001, value: look.threshold }, (threshold) => change({ threshold })),
     plan.ceiling && !categorical
       ? slider("Noise ceiling above", "Vertices with a lower noise ceiling are left grey.", { low: 0, high: 1, step: 0.01, value: look.floor }, (floor) => change({ floor }))
       : null,

@@ -39,6 +39,13 @@ export function normalsOf(positions, faces) {
   return normals;
 }
 
+/** Which vertices (n) belong to a triangle: flat maps have some that do not, and whose places mean nothing. */
+export function usedBy(faces, n) {
+  const used = new Uint8Array(n);
+  for (const vertex of faces) used[vertex] = 1;
+  return used;
+}
+
 /** Middle and size of a box around vertices that belong to a triangle (flat maps have some that do not). */
 export function boxOf(positions, faces) {
   const low = [Infinity, Infinity, Infinity];

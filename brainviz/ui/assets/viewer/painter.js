@@ -48,8 +48,8 @@ void main() {
   float value = painted ? paint.x / paint.y : 0.0;
   if (categories > 0.0) painted = painted && fwidth(paint.x) + fwidth(paint.y) < 1e-4;
   else painted = painted && abs(value) >= threshold;
-  if (categories > 0.0) value = floor(value + 0.5);
-  colour = vec4(painted ? colourOf(value) : below, 1.0);
+  vec3 shown = categories > 0.0 ? texelFetch(colours, ivec2(int(value + 0.5), 0), 0).rgb : colourOf(value);
+  colour = vec4(painted ? shown : below, 1.0);
 }`;
 
 // Triangles between areas: the place belongs to the area of its nearest corner.
@@ -75,7 +75,7 @@ void main() {
 const SEAM_FRAGMENT = `#version 300 es
 precision highp float;
 uniform sampler2D colours;
-uniform float low, high, border, width;
+uniform float border, width;
 flat in vec3 label, ink;
 in vec3 weight;
 out vec4 colour;
@@ -90,9 +90,7 @@ void main() {
   float most = max(max(weight.x, weight.y), weight.z);
   float own = weight.x == most ? label.x : weight.y == most ? label.y : label.z;
   if (own < 0.0) discard;
-  float n = float(textureSize(colours, 0).x);
-  float t = clamp((own - low) / (high - low), 0.0, 1.0);
-  colour = vec4(texture(colours, vec2((t * (n - 1.0) + 0.5) / n, 0.5)).rgb, 1.0);
+  colour = vec4(texelFetch(colours, ivec2(int(own + 0.5), 0), 0).rgb, 1.0);
 }`;
 
 /** Everything that needs WebGL: programs, buffers, and the drawing of one hemisphere into one rectangle. */

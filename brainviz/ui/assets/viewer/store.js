@@ -5,6 +5,7 @@
 
 const DATABASE = "brainviz";
 const FILES = "meshes";
+const DIGEST_BYTES = 16; // every file begins with its own digest, so that its name is its own
 const MOST_IN_MEMORY = 60;
 const inMemory = new Map();
 let opening = null;
@@ -37,7 +38,7 @@ async function remember(name, buffer) {
 async function fetched(url) {
   const response = await fetch(url);
   if (!response.ok) throw new Error(`${url}: ${response.status} ${response.statusText}`);
-  return response.arrayBuffer();
+  return (await response.arrayBuffer()).slice(DIGEST_BYTES);
 }
 
 async function kept(url) {

@@ -6,7 +6,7 @@
 
 import { cameraFrom, cameraOf, cameraText, FLAT_FRAME, frameOf, mirrored, seenFromFront, spanOf, turned, VIEWS, viewOf, zoomed } from "./camera.js";
 import { element, settings, toolbar } from "./controls.js";
-import { boxOf, decodePositions, decodeValues, middleVertex, normalsOf, projected, seamsOf, vertexAt, verticesInside } from "./mesh.js";
+import { boxOf, decodePositions, decodeValues, middleVertex, normalsOf, projected, seamsOf, usedBy, vertexAt, verticesInside } from "./mesh.js";
 import { NONE, Painter } from "./painter.js";
 import { load } from "./store.js";
 
@@ -44,6 +44,16 @@ function svg(tag, attributes, text = "") {
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
   made.textContent = text;
   return made;
+}
+
+function joined(Kind, arrays) {
+  const all = new Kind(arrays.reduce((sum, array) => sum + array.length, 0));
+  let start = 0;
+  for (const array of arrays) {
+    all.set(array, start);
+    start += array.length;
+  }
+  return all;
 }
 
 /** What was used last, so many at most; what has to go is disposed of. */
@@ -96,6 +106,7 @@ class Viewer {
     this.middles = new Map(); // surface and area -> vertex
     this.look = null;
     this.pictures = 0;
+    this.active = 0; // the map that keys turn
     this.listen();
   }
 
@@ -108,7 +119,9 @@ class Viewer {
       plan.scale.palettes[name] = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
     }
     const before = this.plan;
+    const told = JSON.stringify(this.look);
     this.look = this.lookFor(plan, before);
+    if (before && JSON.stringify(this.look) !== told) this.tellLater();
     const turn = (this.turn = (this.turn ?? 0) + 1);
     await this.fetchAll(plan);
     if (turn !== this.turn) return; // overtaken by a newer plan
@@ -118,6 +131,7 @@ class Viewer {
     this.drawControls();
     this.draw();
     performance.mark("brainviz drawn");
+
   }
 
   /** The look to begin with, or the present one as far as the new plan allows it. */
@@ -129,13 +143,14 @@ class Viewer {
       tool: "move",
       bordersOpen: false,
     };
-    if (!(look.surface in plan.mesh.surfaces)) look.surface = Object.keys(plan.mesh.surfaces)[0];
+    if (!Object.hasOwn(plan.mesh.surfaces, look.surface)) look.surface = Object.keys(plan.mesh.surfaces)[0];
     while (look.cameras.length < plan.maps.length) look.cameras.push({ ...look.cameras[0] });
     const sameQuantity = before && before.scale.label === scale.label && before.scale.kind === scale.kind;
     if (before && !sameQuantity) look.limits = null;
     look.limits ??= [scale.low, scale.high];
     if (before && sameQuantity && String(look.limits) === String([before.scale.low, before.scale.high])) look.limits = [scale.low, scale.high];
-    if (!(look.colours in scale.palettes)) look.colours = Object.keys(scale.palettes)[0];
+    if (!Object.hasOwn(scale.palettes, look.colours)) look.colours = Object.keys(scale.palettes)[0];
+    if (before && String(look.borders) === String(before.borders)) look.borders = plan.borders; // they follow the ROIs
     look.borders = look.borders.filter((name) => plan.rois?.names.includes(name));
     return look;
   }
@@ -167,14 +182,20 @@ class Viewer {
     const normals = normalsOf(positions, faces);
     const box = boxOf(positions, faces);
     const item = this.painter.addSurface({ positions, normals, faces, sulci: new Uint8Array(depth), box });
-    this.surfaces.set(key, { positions, normals, faces, box, item });
+    this.surfaces.set(key, { positions, normals, faces, used: usedBy(faces, positions.length / 3), box, item });
   }
 
   async fetchColumn(url, { low, high }) {
-    if (!url || this.columns.has(url)) return;
+    const key = `${url} ${low} ${high}`;
+    if (!url || this.columns.has(key)) return;
     const numbers = decodeValues(await load(url), low, high);
-    if (this.columns.has(url)) return;
-    this.columns.set(url, { numbers, buffer: this.painter.buffer(numbers.map((value) => (Number.isNaN(value) ? NONE : value))) });
+    if (this.columns.has(key)) return;
+    this.columns.set(key, { numbers, buffer: this.painter.buffer(numbers.map((value) => (Number.isNaN(value) ? NONE : value))) });
+  }
+
+  /** The values of a hemisphere in a file of the plan, as { numbers, buffer }; undefined where there are none. */
+  columnOf(file, hemi) {
+    return file ? this.columns.get(`${file.values[hemi]} ${file.low} ${file.high}`) : undefined;
   }
 
   async fetchMembership(url) {
@@ -203,6 +224,7 @@ class Viewer {
     clearTimeout(this.telling);
     this.telling = setTimeout(() => {
       const { look, plan } = this;
+      if (!plan) return;
       const { tool, bordersOpen, cameras, limits, ...told } = look;
       const own = String(limits) !== String([plan.scale.low, plan.scale.high]);
       const usual = look.colours === Object.keys(plan.scale.palettes)[0];
@@ -285,7 +307,7 @@ class Viewer {
       const sight = this.sight(cell);
       const below = height - cell.y - cell.height;
       const rectangle = [cell.x, below, cell.width, cell.height - 30].map((value) => Math.round(value * density));
-      const column = (file) => this.columns.get(file?.values[cell.hemi])?.buffer ?? null;
+      const column = (file) => this.columnOf(file, cell.hemi)?.buffer ?? null;
       const columns = { value: column(plan.maps[cell.map]), ceiling: column(plan.ceiling), tested: column(plan.tested) };
       painter.draw(surface.item, rectangle, sight, settings, columns, this.seamsOf(cell, settings.categories), LINE_WIDTH * density);
     }
@@ -303,12 +325,17 @@ class Viewer {
       if (!this.seams.has(name)) this.seams.set(name, make());
       return this.seams.get(name);
     };
-    const place = (corners) => Float32Array.from(corners.flatMap((v) => [surface.positions[3 * v], surface.positions[3 * v + 1], surface.positions[3 * v + 2]]));
+    const place = (corners) => {
+      const places = new Float32Array(3 * corners.length);
+      corners.forEach((v, i) => places.set(surface.positions.subarray(3 * v, 3 * v + 3), 3 * i));
+      return places;
+    };
     const seams = {};
     if (categories) {
-      const url = plan.maps[cell.map].values[cell.hemi];
-      seams.fill = url && made(`${key} ${url}`, () => {
-        const { numbers } = this.columns.get(url);
+      const map = plan.maps[cell.map];
+      const column = this.columnOf(map, cell.hemi);
+      seams.fill = column && made(`${key} ${map.values[cell.hemi]}`, () => {
+        const { numbers } = column;
         const { corners, labels } = seamsOf(surface.faces, (v) => (Number.isNaN(numbers[v]) ? -1 : Math.round(numbers[v])));
         return this.painter.addSeams({ positions: place(corners), labels });
       });
@@ -316,22 +343,16 @@ class Viewer {
     if (plan.rois && look.borders.length) {
       const url = plan.rois[cell.hemi];
       seams.borders = made(`${key} ${url} ${look.borders}`, () => {
-        const all = { corners: [], labels: [], tints: [] };
-        for (const name of look.borders) {
-          const member = this.memberOf(cell.hemi, name);
-          const { corners, labels } = seamsOf(surface.faces, (v) => member(v));
+        const parts = look.borders.map((name) => {
+          const { corners, labels } = seamsOf(surface.faces, this.memberOf(cell.hemi, name));
           const tint = plan.rois.tints[plan.rois.names.indexOf(name)];
-          all.corners.push(...corners);
-          all.labels.push(labels);
-          for (let i = 0; i < corners.length; i++) all.tints.push(...tint);
-        }
-        const labels = new Float32Array(3 * all.corners.length);
-        let start = 0;
-        for (const part of all.labels) {
-          labels.set(part, start);
-          start += part.length;
-        }
-        return this.painter.addSeams({ positions: place(all.corners), labels, tints: Uint8Array.from(all.tints) });
+          return { positions: place(corners), labels, tints: Uint8Array.from({ length: 3 * corners.length }, (_, i) => tint[i % 3]) };
+        });
+        return this.painter.addSeams({
+          positions: joined(Float32Array, parts.map((part) => part.positions)),
+          labels: joined(Float32Array, parts.map((part) => part.labels)),
+          tints: joined(Uint8Array, parts.map((part) => part.tints)),
+        });
       });
     }
     return seams;
@@ -380,8 +401,8 @@ class Viewer {
         }
       }
       if (this.picked?.hemi === cell.hemi) {
-        for (const vertex of this.picked.vertices.length > 1 ? this.picked.vertices : [this.picked.vertices[0]]) {
-          if (facing(vertex) < 0) continue;
+        for (const vertex of this.picked.vertices) {
+          if (!surface.used[vertex] || facing(vertex) < 0) continue; // not on this surface, or turned away
           const [x, y] = at(vertex);
           const single = this.picked.vertices.length === 1;
           parts.push(svg("circle", { cx: x, cy: y, r: single ? 6 : 1.6, fill: single ? "none" : "#111", stroke: single ? "#111" : "none", "stroke-width": 2, class: "picked", "data-vertex": vertex }));
@@ -405,9 +426,7 @@ class Viewer {
       const surface = this.surfaces.get(this.surfaceKey(hemi));
       const member = this.memberOf(hemi, name);
       const vertices = [];
-      const used = new Uint8Array(surface.positions.length / 3);
-      for (const vertex of surface.faces) used[vertex] = 1;
-      for (let v = 0; v < used.length; v++) if (used[v] && member(v)) vertices.push(v);
+      for (let v = 0; v < surface.used.length; v++) if (surface.used[v] && member(v)) vertices.push(v);
       this.middles.set(key, vertices.length ? middleVertex(surface.positions, vertices) : null);
     }
     return this.middles.get(key);
@@ -422,6 +441,7 @@ class Viewer {
       const cell = this.cellAt(event);
       if (!cell) return;
       canvas.setPointerCapture(event.pointerId);
+      this.active = cell.map;
       start = { x: event.offsetX, y: event.offsetY, cell, moved: 0 };
       if (this.look.tool === "lasso") this.polygon = { cell, points: [[event.offsetX, event.offsetY]] };
     });
@@ -485,9 +505,10 @@ class Viewer {
     const turns = { ArrowLeft: [20, 0], ArrowRight: [-20, 0], ArrowUp: [0, 20], ArrowDown: [0, -20] };
     if (event.key in turns) {
       const [dx, dy] = turns[event.key];
-      this.drag({ ...this.cells().cells[0] }, dx, dy, event.shiftKey || this.look.surface === "flat");
-    } else if (event.key === "+" || event.key === "=") this.move(0, (camera) => zoomed(camera, 1));
-    else if (event.key === "-") this.move(0, (camera) => zoomed(camera, -1));
+      const cell = this.cells().cells.find(({ map }) => map === this.active) ?? this.cells().cells[0];
+      this.drag(cell, dx, dy, event.shiftKey || this.look.surface === "flat");
+    } else if (event.key === "+" || event.key === "=") this.move(this.active, (camera) => zoomed(camera, 1));
+    else if (event.key === "-") this.move(this.active, (camera) => zoomed(camera, -1));
     else return;
     event.preventDefault();
     this.finishDrag();
@@ -532,7 +553,7 @@ class Viewer {
 
   wordsOf(cell, vertex) {
     const { plan } = this;
-    const number = (file) => this.columns.get(file?.values[cell.hemi])?.numbers[vertex] ?? NaN;
+    const number = (file) => this.columnOf(file, cell.hemi)?.numbers[vertex] ?? NaN;
     const value = number(plan.maps[cell.map]);
     const words = [`${cell.hemi} vertex ${vertex}`];
     const areas = this.areasOf(cell.hemi, vertex);
@@ -551,14 +572,14 @@ class Viewer {
 
   pickInside() {
     const { cell, points } = this.polygon;
-    const { sight, places } = this.placesIn(cell);
+    const { surface, sight, places } = this.placesIn(cell);
     const polygon = points.map(([px, py]) => [
       ((2 * (px - cell.x)) / cell.width - 1) * sight.span[0] - sight.shift[0],
       (1 - (2 * (py - cell.y - 30)) / (cell.height - 30)) * sight.span[1] - sight.shift[1],
     ]);
-    const numbers = this.columns.get(this.plan.maps[cell.map].values[cell.hemi])?.numbers ?? [];
+    const numbers = this.columnOf(this.plan.maps[cell.map], cell.hemi)?.numbers ?? [];
     const known = [];
-    numbers.forEach((value, vertex) => Number.isNaN(value) || known.push(vertex));
+    numbers.forEach((value, vertex) => surface.used[vertex] && !Number.isNaN(value) && known.push(vertex));
     const vertices = verticesInside(places, known, polygon);
     if (vertices.length) this.tell(cell.hemi, vertices);
   }
