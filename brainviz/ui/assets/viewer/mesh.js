@@ -123,9 +123,9 @@ export function verticesInside(places, candidates, polygon) {
   return candidates.filter((vertex) => inside(places[3 * vertex], places[3 * vertex + 1]));
 }
 
-/** The vertex nearest to the mean place of some vertices: where the name of an area is written. */
-export function middleVertex(positions, vertices) {
+/** Vertices from the middle of their mean place outwards: the name of an area is written at the first that is seen. */
+export function fromTheMiddle(positions, vertices) {
   const mean = [0, 1, 2].map((k) => vertices.reduce((sum, v) => sum + positions[3 * v + k], 0) / vertices.length);
-  const away = (v) => [0, 1, 2].reduce((sum, k) => sum + (positions[3 * v + k] - mean[k]) ** 2, 0);
-  return vertices.reduce((best, v) => (away(v) < away(best) ? v : best));
+  const away = new Map(vertices.map((v) => [v, [0, 1, 2].reduce((sum, k) => sum + (positions[3 * v + k] - mean[k]) ** 2, 0)]));
+  return [...vertices].sort((a, b) => away.get(a) - away.get(b));
 }

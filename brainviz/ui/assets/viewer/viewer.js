@@ -6,7 +6,7 @@
 
 import { cameraFrom, cameraOf, cameraText, FLAT_FRAME, frameOf, mirrored, seenFromFront, spanOf, turned, VIEWS, viewOf, zoomed } from "./camera.js";
 import { element, settings, toolbar } from "./controls.js";
-import { boxOf, decodePositions, decodeValues, middleVertex, normalsOf, projected, seamsOf, usedBy, vertexAt, verticesInside } from "./mesh.js";
+import { boxOf, decodePositions, decodeValues, fromTheMiddle, normalsOf, projected, seamsOf, usedBy, vertexAt, verticesInside } from "./mesh.js";
 import { NONE, Painter } from "./painter.js";
 import { load } from "./store.js";
 
@@ -103,7 +103,7 @@ class Viewer {
     this.surfaces = new Kept(20, ({ item }) => painter.remove(item)); // mesh, surface and hemisphere -> { positions, ..., item }
     this.columns = new Kept(60, ({ buffer }) => buffer && painter.gl.deleteBuffer(buffer)); // address -> { numbers, buffer }
     this.seams = new Kept(60, (item) => painter.remove(item)); // what they depend on -> item
-    this.middles = new Map(); // surface and area -> vertex
+    this.middles = new Map(); // surface and area -> its vertices, from the middle outwards
     this.look = null;
     this.pictures = 0;
     this.active = 0; // the map that keys turn
@@ -275,6 +275,11 @@ class Viewer {
     return { cells, width, height: beside ? height : height * maps };
   }
 
+  /** Pixels above a hemisphere for its name, and for the map's where there are two. */
+  get head() {
+    return this.plan.maps.length > 1 ? 46 : 30;
+  }
+
   sight(cell) {
     const { look } = this;
     const { box } = this.surfaces.get(this.surfaceKey(cell.hemi));
@@ -282,7 +287,7 @@ class Viewer {
     const own = look.cameras[look.linked ? 0 : cell.map];
     const camera = cell.hemi === "rh" && (look.mirrored || flat) ? mirrored(own) : own;
     const frame = flat ? FLAT_FRAME : frameOf(camera);
-    return { camera, frame, span: spanOf(frame, box.size, cell.width, cell.height - 30, camera.zoom), shift: [camera.px, camera.py] };
+    return { camera, frame, span: spanOf(frame, box.size, cell.width, cell.height - this.head, camera.zoom), shift: [camera.px, camera.py] };
   }
 
   draw() {
@@ -306,7 +311,7 @@ class Viewer {
       const surface = this.surfaces.get(this.surfaceKey(cell.hemi));
       const sight = this.sight(cell);
       const below = height - cell.y - cell.height;
-      const rectangle = [cell.x, below, cell.width, cell.height - 30].map((value) => Math.round(value * density));
+      const rectangle = [cell.x, below, cell.width, cell.height - this.head].map((value) => Math.round(value * density));
       const column = (file) => this.columnOf(file, cell.hemi)?.buffer ?? null;
       const columns = { value: column(plan.maps[cell.map]), ceiling: column(plan.ceiling), tested: column(plan.tested) };
       painter.draw(surface.item, rectangle, sight, settings, columns, this.seamsOf(cell, settings.categories), LINE_WIDTH * density);
@@ -374,8 +379,8 @@ class Viewer {
 
   /** CSS pixels of a place in a cell, given in millimetres from the middle of the hemisphere. */
   pixel(cell, { span, shift }, x, y) {
-    const height = cell.height - 30;
-    return [cell.x + (((x + shift[0]) / span[0] + 1) / 2) * cell.width, cell.y + 30 + ((1 - (y + shift[1]) / span[1]) / 2) * height];
+    const height = cell.height - this.head;
+    return [cell.x + (((x + shift[0]) / span[0] + 1) / 2) * cell.width, cell.y + this.head + ((1 - (y + shift[1]) / span[1]) / 2) * height];
   }
 
   drawOverlay(cells) {
@@ -385,7 +390,7 @@ class Viewer {
       const sight = this.sight(cell);
       const surface = this.surfaces.get(this.surfaceKey(cell.hemi));
       const empty = plan.maps[cell.map].values[cell.hemi] ? "" : " (no data)";
-      parts.push(svg("text", { x: cell.x + cell.width / 2, y: cell.y + (plan.maps.length > 1 ? 40 : 22), "text-anchor": "middle", class: "side" }, HEMISPHERES[cell.hemi] + empty));
+      parts.push(svg("text", { x: cell.x + cell.width / 2, y: cell.y + this.head - 8, "text-anchor": "middle", class: "side" }, HEMISPHERES[cell.hemi] + empty));
       const facing = (v) => surface.normals[3 * v] * sight.frame[6] + surface.normals[3 * v + 1] * sight.frame[7] + surface.normals[3 * v + 2] * sight.frame[8];
       const at = (v) => {
         const [x, y] = projected(surface.positions.subarray(3 * v, 3 * v + 3), surface.box.middle, sight.frame);
@@ -393,8 +398,8 @@ class Viewer {
       };
       if (plan.rois && look.named) {
         for (const name of look.borders) {
-          const middle = this.middleOf(cell.hemi, name);
-          if (middle === null || facing(middle) < 0.15) continue;
+          const middle = this.fromTheMiddleOf(cell.hemi, name).find((vertex) => facing(vertex) > 0.2);
+          if (middle === undefined) continue;
           const [x, y] = at(middle);
           if (x < cell.x || x > cell.x + cell.width || y < cell.y + 20 || y > cell.y + cell.height) continue;
           parts.push(svg("text", { x, y: y + 4, "text-anchor": "middle", class: "area" }, name));
@@ -420,14 +425,14 @@ class Viewer {
     this.overlay.replaceChildren(...parts);
   }
 
-  middleOf(hemi, name) {
-    const key = `middle ${this.surfaceKey(hemi)} ${this.plan.rois[hemi]} ${name}`;
+  fromTheMiddleOf(hemi, name) {
+    const key = `${this.surfaceKey(hemi)} ${this.plan.rois[hemi]} ${name}`;
     if (!this.middles.has(key)) {
       const surface = this.surfaces.get(this.surfaceKey(hemi));
       const member = this.memberOf(hemi, name);
       const vertices = [];
       for (let v = 0; v < surface.used.length; v++) if (surface.used[v] && member(v)) vertices.push(v);
-      this.middles.set(key, vertices.length ? middleVertex(surface.positions, vertices) : null);
+      this.middles.set(key, fromTheMiddle(surface.positions, vertices));
     }
     return this.middles.get(key);
   }
@@ -492,7 +497,7 @@ class Viewer {
     const side = cell.hemi === "rh" && (this.look.mirrored || this.look.surface === "flat") ? -1 : 1;
     const { span } = this.sight(cell);
     if (!pan) return this.move(cell.map, (camera) => turned(camera, dx, dy, side));
-    const [mx, my] = [(2 * span[0] * dx) / cell.width, (-2 * span[1] * dy) / (cell.height - 30)];
+    const [mx, my] = [(2 * span[0] * dx) / cell.width, (-2 * span[1] * dy) / (cell.height - this.head)];
     this.move(cell.map, (camera) => ({ ...camera, px: camera.px + side * mx, py: camera.py + my }));
   }
 
@@ -531,7 +536,7 @@ class Viewer {
     if (!cell) return null;
     const { surface, sight, places } = this.placesIn(cell);
     const x = (2 * (event.offsetX - cell.x)) / cell.width - 1;
-    const y = 1 - (2 * (event.offsetY - cell.y - 30)) / (cell.height - 30);
+    const y = 1 - (2 * (event.offsetY - cell.y - this.head)) / (cell.height - this.head);
     const hit = vertexAt(places, surface.faces, x * sight.span[0] - sight.shift[0], y * sight.span[1] - sight.shift[1]);
     return hit && { cell, vertex: hit.vertex };
   }
@@ -575,7 +580,7 @@ class Viewer {
     const { surface, sight, places } = this.placesIn(cell);
     const polygon = points.map(([px, py]) => [
       ((2 * (px - cell.x)) / cell.width - 1) * sight.span[0] - sight.shift[0],
-      (1 - (2 * (py - cell.y - 30)) / (cell.height - 30)) * sight.span[1] - sight.shift[1],
+      (1 - (2 * (py - cell.y - this.head)) / (cell.height - this.head)) * sight.span[1] - sight.shift[1],
     ]);
     const numbers = this.columnOf(this.plan.maps[cell.map], cell.hemi)?.numbers ?? [];
     const known = [];
