@@ -150,12 +150,19 @@ def _names(name: str, hemi: str, what: str) -> Iterator[str]:
 
 def _folders(name: str, folder: Path | None) -> tuple[Path, ...]:
     """Return the folders in which a mesh is looked for."""
-    from nilearn.datasets import fetch_surf_fsaverage
     from nilearn.datasets.utils import get_data_dirs
 
     if name == "fsaverage5":
-        return (Path(fetch_surf_fsaverage(name)["infl_left"]).parents[1],)
+        return (_nilearns_own(),)
     return (folder,) if folder else tuple(Path(found) for found in get_data_dirs())
+
+
+@lru_cache(maxsize=1)
+def _nilearns_own() -> Path:
+    """Return the folder that holds fsaverage5's."""
+    from nilearn.datasets import fetch_surf_fsaverage
+
+    return Path(fetch_surf_fsaverage("fsaverage5")["infl_left"]).parents[1]
 
 
 def _found(name: str, hemi: str, what: str, folder: Path | None) -> Path | None:

@@ -7,6 +7,7 @@ is fetched once in a browser's life (`assets/viewer/store.js`), a map when it is
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -179,6 +180,9 @@ def told_look(key: str) -> Mapping[str, Any] | None:
 
 @lru_cache(maxsize=1)
 def _component() -> Any:
+    # Streamlit collects garbage after every run of a page, which delays what the browser asks for in the meantime by
+    # 150 ms once plotly, pandas and nilearn are loaded. These are there to stay: leave them out of it.
+    gc.freeze()
     return st.components.v2.component(
         "brainviz_viewer", html='<div class="viewer"></div>', css=(ASSETS / "viewer.css").read_text("utf-8"), js=START
     )

@@ -165,7 +165,9 @@ def on_screen(page: Page) -> tuple[float, float, float, float]:
 
 
 def picture_of(page: Page) -> np.ndarray:
-    """Return the canvas's pixels, (height, width, 3) int16."""
+    """Return the canvas's pixels at rest, (height, width, 3) int16."""
+    wait_for_picture(page)
+    expect(page.locator(".viewer[data-rest]")).to_be_attached()
     url = canvas_of(page).evaluate("canvas => canvas.toDataURL('image/png')")
     image = Image.open(io.BytesIO(b64decode(url.partition(",")[2]))).convert("RGB")
     return np.asarray(image).astype(np.int16)

@@ -97,12 +97,40 @@ void main() {
 export class Painter {
   constructor(canvas) {
     this.canvas = canvas;
-    // What was drawn last stays readable, for copies of the picture.
-    this.gl = canvas.getContext("webgl2", { antialias: true, preserveDrawingBuffer: true });
+    // What was drawn last stays readable, for copies of the picture. Edges are smoothed only at rest (`smooth`): without a
+    // graphics card that takes twice as long.
+    this.gl = canvas.getContext("webgl2", { antialias: false, preserveDrawingBuffer: true });
     if (!this.gl) throw new Error("This browser has no WebGL2.");
     this.surface = this.program(SURFACE_VERTEX, SURFACE_FRAGMENT);
     this.seam = this.program(SEAM_VERTEX, SEAM_FRAGMENT);
     this.palette = this.gl.createTexture();
+    this.fine = null; // framebuffer with several samples per pixel, and its size
+  }
+
+  /** Have `draw` paint once more with smooth edges, and show that. */
+  smooth(draw) {
+    const { gl, canvas } = this;
+    const size = `${canvas.width} ${canvas.height}`;
+    if (this.fine?.size !== size) {
+      for (const buffer of this.fine?.buffers ?? []) gl.deleteRenderbuffer(buffer);
+      const frame = this.fine?.frame ?? gl.createFramebuffer();
+      gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
+      const buffers = [[gl.COLOR_ATTACHMENT0, gl.RGBA8], [gl.DEPTH_ATTACHMENT, gl.DEPTH_COMPONENT24]].map(([place, format]) => {
+        const buffer = gl.createRenderbuffer();
+        gl.bindRenderbuffer(gl.RENDERBUFFER, buffer);
+        gl.renderbufferStorageMultisample(gl.RENDERBUFFER, 4, format, canvas.width, canvas.height);
+        gl.framebufferRenderbuffer(gl.FRAMEBUFFER, place, gl.RENDERBUFFER, buffer);
+        return buffer;
+      });
+      this.fine = { frame, buffers, size };
+    }
+    gl.bindFramebuffer(gl.FRAMEBUFFER, this.fine.frame);
+    draw();
+    gl.disable(gl.SCISSOR_TEST);
+    gl.bindFramebuffer(gl.READ_FRAMEBUFFER, this.fine.frame);
+    gl.bindFramebuffer(gl.DRAW_FRAMEBUFFER, null);
+    gl.blitFramebuffer(0, 0, canvas.width, canvas.height, 0, 0, canvas.width, canvas.height, gl.COLOR_BUFFER_BIT, gl.NEAREST);
+    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
   }
 
   program(vertex, fragment) {
@@ -198,6 +226,7 @@ export class Painter {
     gl.clearColor(1, 1, 1, 1);
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     gl.enable(gl.DEPTH_TEST);
+    gl.enable(gl.CULL_FACE); // the far side of a closed surface is never seen
     gl.depthFunc(gl.LEQUAL);
   }
 

@@ -14,6 +14,7 @@ const HEMISPHERES = { lh: "Left hemisphere", rh: "Right hemisphere" };
 const CELL_HEIGHT = { one: 430, two: 330 };
 const NARROW = 1000; // pixels: two maps stand side by side only above this
 const TELL_AFTER = 350; // milliseconds without another change
+const REST = 180; // milliseconds without another picture, after which edges are smoothed
 const CLICK = 4; // pixels that a click may move
 const LINE_WIDTH = 2;
 const SVG = "http://www.w3.org/2000/svg";
@@ -35,6 +36,7 @@ export async function show({ data, parentElement, setStateValue }) {
   }
   return () => {
     viewers.delete(place);
+    clearTimeout(viewer.resting);
     viewer.painter.stop();
   };
 }
@@ -291,11 +293,25 @@ class Viewer {
   }
 
   draw() {
-    const { plan, look, painter } = this;
+    const { plan, painter } = this;
     if (!plan) return;
     const { cells, width, height } = this.cells();
     if (!width) return;
     this.stage.style.height = `${height}px`;
+    this.paint(cells, width, height);
+    this.drawOverlay(cells);
+    this.pictures += 1;
+    this.place.dataset.pictures = this.pictures;
+    delete this.place.dataset.rest;
+    clearTimeout(this.resting);
+    this.resting = setTimeout(() => {
+      painter.smooth(() => this.paint(cells, width, height));
+      this.place.dataset.rest = ""; // what is shown stays
+    }, REST);
+  }
+
+  paint(cells, width, height) {
+    const { plan, look, painter } = this;
     const density = Math.min(window.devicePixelRatio || 1, 2);
     painter.clear(Math.round(width * density), Math.round(height * density));
     painter.setColours(plan.scale.palettes[plan.scale.kind === "categorical" ? "categories" : look.colours]);
@@ -316,9 +332,6 @@ class Viewer {
       const columns = { value: column(plan.maps[cell.map]), ceiling: column(plan.ceiling), tested: column(plan.tested) };
       painter.draw(surface.item, rectangle, sight, settings, columns, this.seamsOf(cell, settings.categories), LINE_WIDTH * density);
     }
-    this.drawOverlay(cells);
-    this.pictures += 1;
-    this.place.dataset.pictures = this.pictures;
   }
 
   /** The triangles between areas that a cell needs, made once for each surface and set of areas. */
@@ -484,7 +497,12 @@ class Viewer {
       if (!viewers.has(this.place)) return; // it was ended
       this.place.replaceChildren(element("div", { class: "problem", role: "alert" }, "The graphics card has given up this picture. Reload the page."));
     });
-    new ResizeObserver(() => this.draw()).observe(this.stage);
+    let width = 0;
+    new ResizeObserver(() => {
+      if (this.stage.clientWidth === width) return; // the height follows from what is drawn
+      width = this.stage.clientWidth;
+      this.draw();
+    }).observe(this.stage);
   }
 
   move(map, how) {
