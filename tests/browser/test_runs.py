@@ -78,6 +78,8 @@ def test_methods_side_by_side(tiny_server: Any, visitor: Any) -> None:
         one.page.get_by_role("radio", name=view, exact=True).click()
         one.see(seen)
         one.settle()
+        if view == "Map":
+            expect(one.page.locator(".viewer[data-rest]")).to_be_attached()
         assert f"show={view}" in one.page.url
     one.button("Start tests (1 run)")
     one.see("Of 2 ROIs, random is better in", RUN_SECONDS)

@@ -65,9 +65,12 @@ export function turned(camera, dx, dy, side) {
   return { ...camera, el, az: ((((az + 180) % 360) + 360) % 360) - 180 };
 }
 
-/** The camera after scrolling: `steps` above 0 comes nearer. */
+/** The camera after scrolling: `steps` above 0 comes nearer, and as many below 0 lead back to exactly the same. */
 export function zoomed(camera, steps) {
-  return { ...camera, zoom: Math.min(20, Math.max(0.5, camera.zoom * 1.15 ** steps)) };
+  const power = Math.log(camera.zoom) / Math.log(1.15) + steps;
+  const whole = Math.round(power);
+  const zoom = 1.15 ** (Math.abs(power - whole) < 1e-6 ? whole : power);
+  return { ...camera, zoom: Math.min(20, Math.max(0.5, zoom)) };
 }
 
 /** A camera as text for an address, a name where it has one, and back; null for what is none. */

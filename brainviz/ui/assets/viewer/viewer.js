@@ -30,6 +30,8 @@ export async function show({ data, parentElement, setStateValue }) {
   try {
     await viewer.update(data);
   } catch (error) {
+    // Somebody who has gone on to another view needs no picture; the server keeps no files for it either.
+    if (!place.isConnected) return () => {};
     place.replaceChildren(element("div", { class: "problem", role: "alert" }, `The cortex cannot be drawn: ${error.message}`));
     viewers.delete(place);
     throw error;
