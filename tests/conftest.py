@@ -6,7 +6,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -40,6 +40,14 @@ TINY_SETS = {"prf-visualrois": ("V1v", "V1d", "V2v", "hV4"), "floc-faces": ("OFA
 TINY_SIZES = {"V1v": 30, "V1d": 28, "V2v": 26, "FFA-1": 24}
 #: Vertices in no ROI.
 TINY_REST = 12
+
+
+@pytest.fixture(autouse=True)
+def own_main_module() -> Iterator[None]:
+    """Put the main module back, which Streamlit's AppTest replaces: new processes would run its script again."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
 
 
 @pytest.fixture(autouse=True)
