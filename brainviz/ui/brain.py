@@ -192,6 +192,7 @@ def _keep_picked(hemi: str, vertices: tuple[int, ...]) -> None:
         st.session_state[VERTEX] = f"{hemi} {vertices[0]}"
     else:
         st.session_state[PATCH] = (hemi, vertices)
+        st.session_state[VERTEX] = ""  # the field and the address name a vertex, and there is none now
 
 
 def _write_query(texts: Mapping[str, str | None]) -> None:

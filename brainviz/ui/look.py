@@ -18,6 +18,9 @@ SIDES = ("both", *HEMISPHERES)
 #: What a field can be, where these are few.
 CHOICES = {"side": SIDES, "surface": SURFACES}
 
+#: No end of a colour scale is as far from 0.
+FAR = 1e6
+
 #: Separates the entries of a list in the address.
 SEPARATOR = "|"
 
@@ -137,7 +140,7 @@ def _read(name: str, text: str, default: Any) -> Any:
         return text if text in CHOICES[name] else None
     if name == "limits":
         ends = tuple(_number(entry) for entry in entries)
-        return ends if len(ends) == 2 and None not in ends and ends[0] < ends[1] else None  # type: ignore[operator]
+        return ends if len(ends) == 2 and None not in ends and -FAR < ends[0] < ends[1] < FAR else None  # type: ignore[operator]
     if isinstance(default, bool):
         return {"0": False, "1": True}.get(text)
     if isinstance(default, float):

@@ -56,7 +56,20 @@ class MapPicture:
         """The scale within the limits that the visitor has chosen."""
         if self.look.limits is None:
             return self.scale
-        return replace(self.scale, low=self.look.limits[0], high=self.look.limits[1])
+        low, high = self.look.limits
+        if self.scale.kind == "diverging":  # as on the page, 0 stays in the middle
+            low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
+        return replace(self.scale, low=low, high=high)
+
+    @property
+    def left_out(self) -> str:
+        """What is grey besides the vertices below the threshold, in words; empty where nothing is."""
+        words = []
+        if self.look.floor > 0 and self.ceiling is not None:
+            words.append(f"noise ceiling of {self.look.floor:g} or more")
+        if self.look.tested and self.tested is not None:
+            words.append(self.tested.label[0].lower() + self.tested.label[1:])
+        return "; ".join(words)
 
     def html_figure(self, values: pd.DataFrame) -> go.Figure:
         """Return a figure of fsaverage5 that can be turned: the whole map, from the named view."""
@@ -71,6 +84,7 @@ class MapPicture:
             surface=surface,
             view=view,
             threshold=self.look.threshold,
+            title=self.left_out,
         )
 
     def panels(self, values: pd.DataFrame, format: Literal["png", "svg", "pdf"]) -> bytes:
@@ -90,6 +104,7 @@ class MapPicture:
             surface=surface,
             rois={hemi: self._masks(hemi, n) for hemi in HEMISPHERES},
             threshold=self.look.threshold,
+            title=self.left_out,
             colours=self.look.colours if self.look.colours in palettes(self.scale) else None,
         )
         return panel_bytes(figure, format)

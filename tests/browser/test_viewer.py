@@ -402,6 +402,7 @@ def test_a_link_shows_another_visitor_the_same(encoded: str, visitor: Any) -> No
     x, y = centre(coloured(half(picture_of(one.page), "left"), YELLOW))
     canvas_of(one.page).click(position={"x": x, "y": y})
     one.see("of fsaverage5, left hemisphere")
+    settle(one)
     one.page.get_by_role("radio", name="random", exact=True).first.click()
     expect(one.page).to_have_url(re.compile("map=random"))
     settle(one)

@@ -42,7 +42,7 @@ function number(label, value, change) {
 }
 
 function box(label, help, checked, change) {
-  const input = element("input", { type: "checkbox", change: (event) => change(event.target.checked) });
+  const input = element("input", { type: "checkbox", "aria-label": label, change: (event) => change(event.target.checked) });
   input.checked = checked;
   return element("label", { class: "box", title: help }, input, label);
 }
@@ -93,8 +93,8 @@ function colourBar(scale, look, change) {
   picture.putImageData(pixels, 0, 0);
   const [low, high] = look.limits;
   const symmetrical = scale.kind === "diverging";
-  const setLow = (value) => value < high && change({ limits: symmetrical ? [value, -value] : [value, high] });
-  const setHigh = (value) => value > low && change({ limits: symmetrical ? [-value, value] : [low, value] });
+  const setLow = (value) => (symmetrical ? value < 0 : value < high) && change({ limits: symmetrical ? [value, -value] : [value, high] });
+  const setHigh = (value) => (symmetrical ? value > 0 : value > low) && change({ limits: symmetrical ? [-value, value] : [low, value] });
   const names = Object.keys(scale.palettes);
   const select = element("select", { "aria-label": "Colour scale", change: (event) => change({ colours: event.target.value }) }, ...names.map((name) => element("option", { value: name }, name)));
   select.value = look.colours;

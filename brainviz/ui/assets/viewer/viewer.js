@@ -143,7 +143,7 @@ class Viewer {
     const { scale } = plan;
     const look = this.look ?? {
       ...plan.look,
-      cameras: plan.maps.map((_, number) => cameraFrom(plan.look.cameras?.[number]) ?? cameraOf("lateral")),
+      cameras: plan.maps.map((_, number) => cameraFrom(plan.look.cameras[number] ?? plan.look.cameras[0]) ?? cameraOf("medial")),
       tool: "move",
       bordersOpen: false,
     };
@@ -153,6 +153,10 @@ class Viewer {
     if (before && !sameQuantity) look.limits = null;
     look.limits ??= [scale.low, scale.high];
     if (before && sameQuantity && String(look.limits) === String([before.scale.low, before.scale.high])) look.limits = [scale.low, scale.high];
+    if (scale.kind === "diverging") {
+      const top = Math.max(...look.limits.map(Math.abs)); // 0 stays in the middle, whatever a link says
+      look.limits = [-top, top];
+    }
     if (!Object.hasOwn(scale.palettes, look.colours)) look.colours = Object.keys(scale.palettes)[0];
     if (before && String(look.borders) === String(before.borders)) look.borders = plan.borders; // they follow the ROIs
     look.borders = look.borders.filter((name) => plan.rois?.names.includes(name));
@@ -171,14 +175,14 @@ class Viewer {
     await Promise.all(waiting);
   }
 
-  surfaceKey(hemi, plan = this.plan) {
-    return `${plan.mesh.name} ${this.look.surface} ${hemi}`;
+  surfaceKey(hemi, plan = this.plan, surface = this.look.surface) {
+    return `${plan.mesh.name} ${surface} ${hemi}`;
   }
 
-  async fetchSurface(plan, hemi) {
-    const key = this.surfaceKey(hemi, plan);
+  async fetchSurface(plan, hemi, surface = this.look.surface) {
+    const key = this.surfaceKey(hemi, plan, surface);
     if (this.surfaces.has(key)) return;
-    const file = plan.mesh.surfaces[this.look.surface][hemi];
+    const file = plan.mesh.surfaces[surface][hemi];
     const [steps, triangles, depth] = await Promise.all([load(file.positions, true), load(file.faces, true), load(file.sulci, true)]);
     if (this.surfaces.has(key)) return;
     const positions = decodePositions(steps, file.low, file.high);
@@ -210,15 +214,19 @@ class Viewer {
 
   async change(part) {
     const { look } = this;
+    if (part.surface) {
+      try {
+        await Promise.all(Object.keys(HEMISPHERES).map((hemi) => this.fetchSurface(this.plan, hemi, part.surface)));
+      } catch {
+        return this.drawControls(); // the picture stays as it was
+      }
+    }
     if (part.view) look.cameras = look.cameras.map(() => cameraOf(part.view));
     delete part.view;
     if (part.linked) look.cameras = look.cameras.map(() => ({ ...look.cameras[0] }));
     Object.assign(look, part);
     if (look.surface !== "flat") look.tool = "move";
-    if (part.surface) {
-      if (part.surface === "flat") look.cameras = look.cameras.map((camera) => ({ ...camera, zoom: 1, px: 0, py: 0 }));
-      await Promise.all(Object.keys(HEMISPHERES).map((hemi) => this.fetchSurface(this.plan, hemi)));
-    }
+    if (part.surface === "flat") look.cameras = look.cameras.map((camera) => ({ ...camera, zoom: 1, px: 0, py: 0 }));
     this.drawControls();
     this.draw();
     this.tellLater();
