@@ -38,7 +38,7 @@ from brainviz.runs.processes import SLEEPING_THREADS
 Array = NDArray[Any]
 
 FOLDS = 5
-SMALL = {"images": 4000, "features": 1000, "targets": 8000, "repeats": 3}
+SMALL = {"images": 2000, "features": 500, "targets": 4000, "repeats": 3}
 FULL = {"images": 8000, "features": 1000, "targets": 40_000, "repeats": 1}
 
 #: Targets and penalties per batch that himalaya is tried with, and the size of the data it is tried on at most.

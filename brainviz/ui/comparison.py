@@ -86,7 +86,8 @@ def layers_fitted(choice: Choice) -> tuple[str, ...]:
     return spec.features.layers
 
 
-def _ids(runs: Sequence[Finished]) -> tuple[tuple[str, str], ...]:
+def run_ids(runs: Sequence[Finished]) -> tuple[tuple[str, str], ...]:
+    """Return the methods and ids of runs, by which what is read from them is kept."""
     return tuple((method, run.id) for method, run in runs)
 
 
@@ -103,7 +104,7 @@ def roi_table(runs: Sequence[Finished]) -> pd.DataFrame:
         ``row`` (in the run's own table) and ``part_of``: empty, or ``"all"`` for a ROI that is reported as a part of
         all vertices. A ROI that also has a run of its own is reported from that one.
     """
-    return _roi_table(_ids(runs), tuple(runs))
+    return _roi_table(run_ids(runs), tuple(runs))
 
 
 @st.cache_data(show_spinner=False, max_entries=32)
@@ -174,7 +175,7 @@ def summary(runs: Sequence[Finished], how: How, dataset: Dataset) -> Summary:
     dataset : Dataset
         Says which vertices a ROI has, for ROIs that are parts of a run about all vertices.
     """
-    return _summary(_ids(runs), how.layer, how.score, how.pair, tuple(runs), dataset)
+    return _summary(run_ids(runs), how.layer, how.score, how.pair, tuple(runs), dataset)
 
 
 @st.cache_data(show_spinner=False, max_entries=32)
@@ -267,12 +268,13 @@ class _Reader:
         """Return where the row's vertices are on the run's vertex axis."""
         if not row.part_of:
             return self._spans[row.hemi, row.roi]
-        mask = _masks(self.run.spec.dataset, row.subject, row.hemi, self.dataset)[row.roi]
+        mask = roi_masks(self.run.spec.dataset, row.subject, row.hemi, self.dataset)[row.roi]
         return np.asarray(self._spans[row.hemi, row.part_of].start + np.flatnonzero(mask))
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)
-def _masks(fingerprint: str, subject: str, hemi: str, _dataset: Dataset) -> dict[str, NDArray[np.bool_]]:
+def roi_masks(fingerprint: str, subject: str, hemi: str, _dataset: Dataset) -> dict[str, NDArray[np.bool_]]:
+    """Return the ROIs of a subject's hemisphere, name -> mask over the columns, read once per data set."""
     return _dataset.rois(subject, hemi)
 
 
@@ -360,7 +362,7 @@ def vertex_frame(
         there), and ``difference`` between the methods of the pair (NaN without one).
     """
     of_subject = tuple((method, run) for method, run in runs if run.spec.subject == subject)
-    return _vertex_frame(_ids(of_subject), how.layer, how.score, how.pair, tuple(methods), of_subject, dataset)
+    return _vertex_frame(run_ids(of_subject), how.layer, how.score, how.pair, tuple(methods), of_subject, dataset)
 
 
 @st.cache_data(show_spinner=False, max_entries=16)

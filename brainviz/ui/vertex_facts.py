@@ -23,7 +23,7 @@ from brainviz.encoding.metrics import pearson_r
 from brainviz.figures.meshes import load_mesh, resolution
 from brainviz.runs.areas import AREAS
 from brainviz.runs.specs import EncodingSpec
-from brainviz.ui.comparison import OWN_BEST, Finished
+from brainviz.ui.comparison import OWN_BEST, Finished, roi_masks, run_ids
 from brainviz.ui.sources import Source
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def places(source: Source, subject: str, picked: Picked) -> pd.DataFrame:
     on_mesh = np.full(len(columns), -1) if positions is None else positions[columns]
     xyz = _coordinates(dataset.mesh, picked.hemi, on_mesh)
     rois: list[list[str]] = [[] for _ in columns]
-    for roi, mask in _masks(source.index.fingerprint, subject, picked.hemi, dataset).items():
+    for roi, mask in roi_masks(source.index.fingerprint, subject, picked.hemi, dataset).items():
         for place in np.flatnonzero(mask[columns]):
             rois[place].append(roi)
     return pd.DataFrame(
@@ -138,11 +138,6 @@ def _coordinates(mesh: str, hemi: str, positions: NDArray[np.int64]) -> NDArray[
     return found
 
 
-@st.cache_resource(show_spinner=False, max_entries=64)
-def _masks(fingerprint: str, subject: str, hemi: str, _dataset: Dataset) -> dict[str, NDArray[np.bool_]]:
-    return _dataset.rois(subject, hemi)
-
-
 # --- how well it is predicted -----------------------------------------------------------------------------------------
 
 
@@ -167,7 +162,7 @@ def fits(runs: Sequence[Finished], subject: str, picked: Picked, layer: str = OW
         areas is taken from the first. Empty where there are no results.
     """
     mine = _of(runs, subject)
-    return _fits(_ids(mine), picked.hemi, np.array(picked.columns), layer, mine)
+    return _fits(run_ids(mine), picked.hemi, np.array(picked.columns), layer, mine)
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
@@ -289,7 +284,7 @@ def responses(runs: Sequence[Finished], source: Source, subject: str, picked: Pi
     method : str
     """
     mine = _of(runs, subject, method)
-    return _responses(_ids(mine), subject, picked.hemi, np.array(picked.columns), mine, source)
+    return _responses(run_ids(mine), subject, picked.hemi, np.array(picked.columns), mine, source)
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
@@ -327,7 +322,7 @@ def mean_interval(
     vertices, and where no r is defined.
     """
     mine = _of(runs, subject, method)
-    return _mean_interval(_ids(mine), subject, picked.hemi, np.array(picked.columns), mine, source)
+    return _mean_interval(run_ids(mine), subject, picked.hemi, np.array(picked.columns), mine, source)
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
@@ -415,7 +410,3 @@ def _thumbnail(fingerprint: str, subject: str, row: int, _dataset: Dataset) -> b
 def _of(runs: Sequence[Finished], subject: str, method: str = "") -> tuple[Finished, ...]:
     """Return the runs of a subject, and of one method if it is named."""
     return tuple((name, run) for name, run in runs if run.spec.subject == subject and method in ("", name))
-
-
-def _ids(runs: Sequence[Finished]) -> tuple[tuple[str, str], ...]:
-    return tuple((method, run.id) for method, run in runs)

@@ -50,6 +50,7 @@ def test_scores_of_all_rows_are_sklearns(
     assert fit.scores.dtype == dtype
     assert fit.scores.shape == (n, count)
     np.testing.assert_allclose(fit.scores, expected, atol=tolerance * np.abs(expected).max())
+    # Products are taken in the dtype: that moves an eigenvalue by a rounding of the largest one (Weyl's inequality).
     rounding = np.finfo(dtype).eps * reference.explained_variance_[0]
     np.testing.assert_allclose(fit.explained_variance, reference.explained_variance_, rtol=tolerance, atol=rounding)
     np.testing.assert_allclose(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from brainviz.datasets.base import Dataset
 from brainviz.runs.requests import compare
 from brainviz.runs.specs import ComparisonSpec, FinetuneSpec
 from brainviz.runs.store import Run, Store
+from tests.component import plan_of
 
 Visit = Callable[..., AppTest]
 Metrics = Callable[[AppTest], dict[str, str]]
@@ -63,13 +63,6 @@ def finish_tests(finish_run: Callable[..., Run]) -> Callable[..., Run]:
 def said(at: AppTest) -> str:
     """Return what the page says in its notes."""
     return "\n".join(each.value for group in (at.caption, at.info, at.warning, at.markdown) for each in group)
-
-
-def sent_to_viewer(at: AppTest) -> dict[str, Any]:
-    """Return what the brain viewer is to draw."""
-    (viewer,) = at.get("bidi_component")
-    plan: dict[str, Any] = json.loads(viewer.proto.json)
-    return plan
 
 
 def look_at(at: AppTest, view: str) -> None:
@@ -345,7 +338,7 @@ def test_maps(tiny: None, visit: Visit, finish_encoding: Finish) -> None:
         at.button_group(key="map").set_value(quantity).run()
         assert not at.exception
         assert not at.info
-        plan = sent_to_viewer(at)
+        plan = plan_of(at)
         assert [each["title"] for each in plan["maps"]] == [title]
         assert (plan["look"]["surface"], plan["look"]["cameras"]) == ("pial", ["posterior"])
         assert plan["look"]["borders"] == ["V1"]
@@ -355,7 +348,7 @@ def test_maps(tiny: None, visit: Visit, finish_encoding: Finish) -> None:
 
 def test_two_maps_beside_each_other(tiny: None, visit: Visit, finish_encoding: Finish) -> None:
     finish_encoding("tiny", BOTH)
-    plan = sent_to_viewer(visit("encoding", dataset="tiny", show="Map", map="untuned", beside="contrastive"))
+    plan = plan_of(visit("encoding", dataset="tiny", show="Map", map="untuned", beside="contrastive"))
     assert [each["title"] for each in plan["maps"]] == ["untuned", "contrastive"]
     # 0 to 0.5, and 0.1 more, without the first: on one scale.
     lows, highs = zip(*((each["low"], each["high"]) for each in plan["maps"]), strict=True)
@@ -371,7 +364,7 @@ def test_a_link_picks_a_vertex(tiny: None, visit: Visit, finish_encoding: Finish
     link = {"dataset": "tiny", "show": "Map"}
     assert "Click a vertex" in said(visit("encoding", **link))
     at = visit("encoding", **link, vertex=f"rh {inside}")
-    assert sent_to_viewer(at)["picked"] == {"hemi": "rh", "vertices": [inside]}
+    assert plan_of(at)["picked"] == {"hemi": "rh", "vertices": [inside]}
     assert "Click a vertex" not in said(at)
     assert "Column 20 of the responses of subj01" in said(at)
     assert "**In** V1v, V1." in said(at)
@@ -392,11 +385,11 @@ def test_a_map_of_what_tests_found(
 ) -> None:
     finish_tests(finish_encoding("tiny", BOTH), q)
     link = {"dataset": "tiny", "show": "Map"}
-    tested = sent_to_viewer(visit("encoding", **link))["tested"]
+    tested = plan_of(visit("encoding", **link))["tested"]
     assert "q < 0.05" in tested["label"]
     nothing = set(tested["values"].values()) == {tested["values"]["lh"]}
     assert nothing != found
-    assert sent_to_viewer(visit("encoding", **link, map="untuned"))["tested"] is None
+    assert plan_of(visit("encoding", **link, map="untuned"))["tested"] is None
 
 
 def test_a_map_that_is_not_there(tiny: None, visit: Visit, finish_encoding: Finish) -> None:

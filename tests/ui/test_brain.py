@@ -18,6 +18,7 @@ from brainviz.figures.surface import correlation_scale, roi_scale
 from brainviz.ui.brain import PATCH, has_place, map_table, summary_words
 from brainviz.ui.look import Look
 from brainviz.ui.viewer import BrainMap, Regions
+from tests.component import plan_of, tell
 
 #: Two areas, of which one is in both hemispheres.
 REGIONS = Regions(
@@ -57,22 +58,6 @@ def show(
     at.run()
     assert not at.exception, [error.message for error in at.exception]
     return at
-
-
-def plan_of(at: AppTest) -> dict[str, Any]:
-    (component,) = at.get("bidi_component")
-    plan: dict[str, Any] = json.loads(component.proto.json)
-    return plan
-
-
-def tell(at: AppTest, **told: Any) -> None:
-    """Have the browser tell the server, as the component's `setStateValue` does."""
-    (component,) = at.get("bidi_component")
-    states = at._tree.get_widget_states()
-    widget = states.widgets.add()
-    widget.id, widget.json_value = component.proto.id, json.dumps(told)
-    at._run(states)
-    assert not at.exception, [error.message for error in at.exception]
 
 
 def address(at: AppTest) -> dict[str, str]:

@@ -24,6 +24,7 @@ from brainviz.figures.style import CATEGORY_COLOURS
 from brainviz.figures.surface import correlation_scale, difference_scale, palettes, roi_scale
 from brainviz.ui.viewer import ASSETS, DIGEST_BYTES, MODULES, BrainMap, Regions
 from brainviz.ui.viewer import Tested as OnlyTested  # pytest takes what begins with Test for tests
+from tests.component import plan_of, tell
 
 
 def viewer(maps: list, scale: object, options: dict) -> None:
@@ -75,22 +76,6 @@ def mounted(maps: Sequence[BrainMap], scale: Any = None, **options: Any) -> AppT
     at = AppTest.from_function(viewer, args=(maps, scale, options), default_timeout=60).run()
     assert not at.exception, [error.message for error in at.exception]
     return at
-
-
-def plan_of(at: AppTest) -> dict[str, Any]:
-    (component,) = at.get("bidi_component")
-    plan: dict[str, Any] = json.loads(component.proto.json)
-    return plan
-
-
-def tell(at: AppTest, **told: Any) -> None:
-    """Have the browser tell the server, as the component's `setStateValue` does."""
-    (component,) = at.get("bidi_component")
-    states = at._tree.get_widget_states()
-    widget = states.widgets.add()
-    widget.id, widget.json_value = component.proto.id, json.dumps(told)
-    at._run(states)
-    assert not at.exception, [error.message for error in at.exception]
 
 
 def some(title: str = "r", seed: int = 0, *, hemispheres: Sequence[str] = HEMISPHERES, n: int = 300) -> BrainMap:
