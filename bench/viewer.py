@@ -1,7 +1,7 @@
 """Speed of the brain viewer: time to the first picture, and bytes and time per change, against Plotly and nilearn.
 
 A small Streamlit page with planted maps (`page`) is opened in headless Chromium, which draws WebGL in software. The
-same map of both hemispheres is shown by brainviz's viewer, by `st.plotly_chart` with `surface_figure`, and by nilearn's
+same map of both hemispheres is shown by brainviz's viewer, by `st.plotly_chart` with Mesh3d, and by nilearn's
 `view_surf` in a frame, in turn, so that load by others falls on all alike; then by the viewer at full size, on a sphere
 of fsaverage's. A picture counts as there when one of its pixels has been read back. Every load has a browser context of
 its own, in which nothing is stored. Times and bytes are taken on separate loads, for listening to the traffic takes
@@ -39,8 +39,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from brainviz.config import REPOSITORY
 from brainviz.datasets.base import HEMISPHERES, MESH_VERTICES
 from brainviz.figures.meshes import load_mesh
-from brainviz.figures.style import PLOTLY_CONFIG, Provenance
-from brainviz.figures.surface import Scale, surface_figure
+from brainviz.figures.style import PLOTLY_CONFIG
+from brainviz.figures.surface import Scale
 
 Floats = NDArray[np.float32]
 
@@ -273,7 +273,7 @@ def page() -> None:
 
 def show_viewer(number: int) -> None:
     """Show a map on fsaverage5 with borders and noise ceiling."""
-    from brainviz.ui.viewer import Regions
+    from brainviz.ui.viewer_plan import Regions
 
     names = tuple(f"area {area}" for area in range(AREAS))
     positions = {
@@ -295,10 +295,11 @@ def mount(
     """Mount the viewer with one map."""
     from brainviz.ui import viewer
     from brainviz.ui.look import Look
+    from brainviz.ui.viewer_plan import BrainMap
 
     borders = regions.names if regions else ()
     viewer.show_viewer(
-        [viewer.BrainMap(title_of(number), frame(mesh, number))],
+        [BrainMap(title_of(number), frame(mesh, number))],
         mesh,
         SCALE,
         Look(surface=surface, borders=borders),
@@ -313,11 +314,34 @@ def mount(
 
 
 def show_plotly(number: int) -> None:
-    """Show a map as Plotly's Mesh3d."""
+    """Show a map as Plotly's Mesh3d: a scene per hemisphere, sulci in grey, and the vertices with values above them."""
+    import plotly.graph_objects as go
     import streamlit as st
 
-    provenance = Provenance("planted", "nobody")
-    chart = surface_figure(planted("fsaverage5", number), SCALE, provenance, title=title_of(number))
+    chart = go.Figure(layout={"title": title_of(number), "coloraxis": {"colorscale": "Viridis", "cmin": SCALE.low}})
+    for place, (hemi, values) in enumerate(planted("fsaverage5", number).items()):
+        mesh = load_mesh("fsaverage5", "inflated")[hemi]
+        scene = "scene" if place == 0 else "scene2"
+        corners = dict(zip("xyz", mesh.coordinates.T, strict=True))
+        chart.add_mesh3d(
+            **corners,
+            **dict(zip("ijk", mesh.faces.T, strict=True)),
+            intensity=(mesh.sulcal_depth > 0).astype(np.float32),
+            colorscale="Greys",
+            showscale=False,
+            scene=scene,
+        )
+        painted = mesh.faces[np.isfinite(values[mesh.faces]).all(axis=1)]
+        chart.add_mesh3d(
+            **{axis: 1.002 * numbers for axis, numbers in corners.items()},
+            **dict(zip("ijk", painted.T, strict=True)),
+            intensity=values,
+            coloraxis="coloraxis",
+            scene=scene,
+        )
+        camera = {"eye": {"x": -2 if hemi == "lh" else 2, "y": 0, "z": 0}, "projection": {"type": "orthographic"}}
+        domain = {"x": [place / 2, (place + 1) / 2]}
+        chart.update_layout({scene: {"camera": camera, "domain": domain, "aspectmode": "data"}})
     st.plotly_chart(chart, config=PLOTLY_CONFIG, theme=None, key="brain")
 
 

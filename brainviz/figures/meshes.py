@@ -21,7 +21,6 @@ from brainviz.errors import DatasetError
 SURFACES = ("inflated", "pial", "white", "sphere", "flat")
 #: From coarse to fine. Each begins with the vertices of the one before it.
 RESOLUTIONS = ("fsaverage5", "fsaverage6", "fsaverage")
-N_VERTICES = MESH_VERTICES["fsaverage5"]
 
 Floats = NDArray[np.float32]
 
@@ -257,11 +256,6 @@ def spread(values: Floats, faces: NDArray[np.int32]) -> Floats:
         filled[counts > 0] = sums[counts > 0] / counts[counts > 0]
 
 
-def fsaverage5(surface: str) -> dict[str, Mesh]:
-    """Return both hemispheres of fsaverage5."""
-    return load_mesh("fsaverage5", surface)
-
-
 def normals(mesh: Mesh) -> Floats:
     """Return the outward unit normal at every vertex, (n, 3), weighted by the area of the faces around it."""
     a, b, c = (mesh.coordinates[mesh.faces[:, corner]] for corner in range(3))
@@ -271,71 +265,3 @@ def normals(mesh: Mesh) -> Floats:
         np.add.at(total, mesh.faces[:, corner], face_normals)
     lengths = np.linalg.norm(total, axis=1, keepdims=True)
     return np.asarray(total / np.maximum(lengths, 1e-12), np.float32)
-
-
-@dataclass(frozen=True)
-class Patch:
-    """The painted part of a surface.
-
-    Attributes
-    ----------
-    coordinates : (n, 3) float32 array
-    faces : (m, 3) int32 array
-    values : (n,) float32 array
-    vertices : (n,) int32 array
-        The mesh vertex whose value each point shows.
-    """
-
-    coordinates: Floats
-    faces: NDArray[np.int32]
-    values: Floats
-    vertices: NDArray[np.int32]
-
-
-def patch(mesh: Mesh, values: NDArray[np.floating], *, smooth: bool = True, lift: float = 0.3) -> Patch:
-    """Return the triangles that paint each value on its vertex's own part of the surface and nothing else.
-
-    A triangle whose three vertices have values is kept whole (and shaded smoothly). Any other is cut along its
-    medians: each vertex with a value gets its third of the triangle, in its one colour. So no vertex with a value is
-    lost at a border, and none without a value looks as if it had one.
-
-    Parameters
-    ----------
-    mesh : Mesh
-    values : (n,) array
-        NaN where there is nothing to paint.
-    smooth : bool
-        False for values that must not blend (names of ROIs): triangles with differing values are cut as well.
-    lift : float
-        Millimetres above the surface, so that the paint is not hidden by it.
-
-    Returns
-    -------
-    Patch
-    """
-    corner_values = values[mesh.faces]
-    known = np.isfinite(corner_values)
-    whole = known.all(axis=1)
-    if not smooth:
-        whole &= (corner_values == corner_values[:, :1]).all(axis=1)
-    coordinates = mesh.coordinates + np.float32(lift) * normals(mesh)
-
-    used, faces = np.unique(mesh.faces[whole], return_inverse=True)
-    points, point_vertices, triangles = [coordinates[used]], [used], [faces.reshape(-1, 3)]
-    start = len(used)
-    for corner in range(3):
-        cut = mesh.faces[known[:, corner] & ~whole]
-        own, following, previous = (coordinates[np.roll(cut, -corner, axis=1)[:, k]] for k in range(3))
-        quads = np.stack([own, (own + following) / 2, (own + following + previous) / 3, (own + previous) / 2], axis=1)
-        first = start + 4 * np.arange(len(cut))[:, None]
-        triangles += [first + np.array([0, 1, 2]), first + np.array([0, 2, 3])]
-        points.append(quads.reshape(-1, 3))
-        point_vertices.append(np.repeat(cut[:, corner], 4))
-        start += 4 * len(cut)
-    vertices = np.concatenate(point_vertices).astype(np.int32)
-    return Patch(
-        np.concatenate(points).astype(np.float32),
-        np.concatenate(triangles).astype(np.int32),
-        values[vertices].astype(np.float32),
-        vertices,
-    )

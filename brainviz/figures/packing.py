@@ -52,9 +52,9 @@ def pack_positions(mesh: Mesh) -> Packed:
     return Packed(steps.tobytes(), tuple(low.tolist()), tuple((low + extent).tolist()))
 
 
-def pack_faces(mesh: Mesh) -> bytes:
-    """Pack the triangles' vertex numbers, (m, 3): 16 bits each where these are enough, else 32."""
-    return mesh.faces.astype("<u2" if is_narrow(mesh) else "<u4").tobytes()
+def pack_faces(mesh: Mesh, *, wide: bool) -> bytes:
+    """Pack the triangles' vertex numbers, (m, 3), of 32 bits each if `wide`, else of 16 (see `is_narrow`)."""
+    return mesh.faces.astype("<u4" if wide else "<u2").tobytes()
 
 
 def is_narrow(mesh: Mesh) -> bool:

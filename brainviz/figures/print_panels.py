@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
@@ -89,6 +89,7 @@ def print_panels(
     folder: Path | None = None,
     surface: str = "inflated",
     rois: Mapping[str, Mapping[str, Booleans]] | None = None,
+    roi_order: Sequence[str] = (),
     threshold: float = 0.0,
     title: str = "",
     colours: str | None = None,
@@ -114,6 +115,9 @@ def print_panels(
         Of the three upper rows.
     rois : mapping of mappings of (n,) bool arrays, optional
         Hemisphere -> name -> the ROI's vertices, which are outlined.
+    roi_order : sequence of str
+        All ROIs in the order of their colours, so that a ROI has the same one whichever others are outlined; by default
+        those that are.
     threshold : float
         Values nearer to 0 than this are left grey. Has no meaning for names.
     title : str, optional
@@ -146,7 +150,9 @@ def print_panels(
 
     if scale.kind == "categorical":
         threshold = 0.0  # names are not near to or far from 0
-    styles = _outline_styles(dict.fromkeys(name for names in rois.values() for name in names))
+    outlined = list(dict.fromkeys(name for names in rois.values() for name in names))
+    all_styles = _outline_styles(dict.fromkeys([*roi_order, *outlined]))
+    styles = {name: style for name, style in all_styles.items() if name in outlined}
     colour_map = _colour_map(scale, colours)
     nothing = np.full(MESH_VERTICES[mesh], np.nan)
     shown = {hemi: _visible(maps.get(hemi, nothing), threshold) for hemi in HEMISPHERES}

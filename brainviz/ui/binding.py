@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, TypedDict
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from brainviz.ui.errors import plain
 
@@ -125,9 +126,11 @@ def carried_along(page: str) -> Iterator[None]:
 
 
 def write_address() -> None:
-    """Have the browser's address bar show all bound controls.
+    """Have the browser's address bar show all bound controls: any change of the address sends them all, also none."""
+    st.query_params.update()
 
-    They cannot be written directly; but any change to the address sends them all, and this one leaves nothing behind.
-    """
-    st.query_params[_PAGE] = ""
-    del st.query_params[_PAGE]
+
+def came_by_history() -> bool:
+    """Return whether this run was asked for by the browser's Back or Forward, so that the address decides."""
+    context = get_script_run_ctx()
+    return context is not None and context.is_history_navigation

@@ -6,7 +6,9 @@ Pages hand over columns, positions and values, and know nothing of how the pictu
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,11 +18,12 @@ from brainviz.config import mesh_folder
 from brainviz.datasets.base import HEMISPHERE_NAMES, HEMISPHERES, MESH_VERTICES
 from brainviz.figures.meshes import SURFACES, resolution
 from brainviz.figures.style import PLOTLY_CONFIG, Provenance
-from brainviz.figures.surface import Scale, strip_figure
-from brainviz.ui.binding import bound, write_address
+from brainviz.figures.surface import Scale, palettes, strip_figure
+from brainviz.ui.binding import bound, came_by_history
 from brainviz.ui.errors import plain
 from brainviz.ui.look import Look, look_from, look_of, query_of
-from brainviz.ui.viewer import BrainMap, Regions, Tested, show_viewer, told_look
+from brainviz.ui.viewer import show_viewer, told_look
+from brainviz.ui.viewer_plan import BrainMap, Regions, Tested
 from brainviz.ui.words import unit_noun
 
 #: Rows of the table that stands beside a strip.
@@ -77,15 +80,13 @@ def show_brain(
         for number, one in enumerate(maps):
             _show_strip(one, mesh, scale, provenance, f"{key}{number}")
         return default
-    look, misunderstood = look_from(st.query_params.to_dict(), default)
-    if misunderstood:
-        st.warning(
-            f"The link says {', '.join(plain(each[:QUOTED]) for each in misunderstood)}, which means nothing here.",
-            icon=":material/link_off:",
-        )
-    if told := told_look(key):
-        look = look_of(told, default)
-        _write_query(query_of(look, default))
+    kept = st.session_state.setdefault(f"_look {key}", _Kept())
+    offered = {
+        "colours": ("", *palettes(scale)),
+        "borders": regions.names if regions else (),
+        "tested": ("0", "1") if tested else ("0",),
+    }
+    look = _look(kept, told_look(key), default, offered)
     folder = mesh_folder()
     show_viewer(
         maps,
@@ -101,12 +102,55 @@ def show_brain(
         tested=tested,
         picked=picked(),
         usual_borders=default.borders,
+        restored=kept.restored,
     )
     _say_resolution(maps, mesh, look.surface)
     if scale.kind != "categorical":
         with st.expander("The map in numbers", icon=":material/table_rows:"):
             st.dataframe(map_table(maps, regions), hide_index=True)
     return look
+
+
+@dataclass
+class _Kept:
+    """What a session remembers of how a picture is looked at.
+
+    Attributes
+    ----------
+    told : mapping or None
+        What the viewer told last.
+    look : Look or None
+        The look that this is; None as long as the address decides.
+    restored : int
+        How often the address has come to decide again.
+    """
+
+    told: Mapping[str, Any] | None = None
+    look: Look | None = None
+    restored: int = 0
+
+
+def _look(kept: _Kept, told: Mapping[str, Any] | None, default: Look, offered: Mapping[str, Collection[str]]) -> Look:
+    """Return how the visitor looks at it: as the viewer told, be it on an earlier visit of the page.
+
+    Before it has told any, and after a step back in the browser, the address decides.
+    """
+    if came_by_history():
+        kept.told, kept.look, kept.restored = told, None, kept.restored + 1
+    elif told and told != kept.told:
+        kept.told, kept.look = told, look_of(told, default)
+    query = st.query_params.to_dict()
+    if kept.look is None:
+        look, misunderstood = look_from(query, default, offered)
+        if misunderstood:
+            st.warning(
+                f"The link says {', '.join(plain(each[:QUOTED]) for each in misunderstood)}, which means nothing here.",
+                icon=":material/link_off:",
+            )
+        return look
+    if anew := query_of(kept.look, default, query):
+        st.query_params.update(anew)
+    return kept.look
 
 
 def map_table(maps: Sequence[BrainMap], regions: Regions | None) -> pd.DataFrame:
@@ -163,10 +207,10 @@ def summary_words(maps: Sequence[BrainMap], scale: Scale) -> str:
 
 def picked() -> tuple[str, tuple[int, ...]] | None:
     """Return the hemisphere and the mesh's vertices that are picked; None where nothing is."""
-    if patch := st.session_state.get(PATCH):
+    if (patch := st.session_state.get(PATCH)) and not came_by_history():
         hemi, vertices = patch
         return str(hemi), tuple(vertices)
-    hemi, _, number = str(st.session_state.get(VERTEX, st.query_params.get(VERTEX, ""))).strip().partition(" ")
+    hemi, _, number = _named_vertex().lower().strip().partition(" ")
     if hemi not in HEMISPHERES or not VERTEX_NUMBER.fullmatch(number.strip()):
         return None
     return hemi, (int(number),)
@@ -174,16 +218,30 @@ def picked() -> tuple[str, tuple[int, ...]] | None:
 
 def vertex_input() -> None:
     """Draw the field that names the picked vertex: bound to the address, and a way to pick one without a pointer."""
-    st.text_input(
-        "Vertex",
-        **{**bound(VERTEX), "on_change": _forget_patch},  # type: ignore[call-overload]
-        placeholder="lh 1234",
-        width=180,
-        help="Hemisphere (lh or rh) and number on the mesh. A click on the cortex fills this in.",
-    )
-    text = str(st.session_state.get(VERTEX) or "")
+    if came_by_history():
+        st.session_state.pop(PATCH, None)
+    elif VERTEX in st.session_state and st.session_state[VERTEX] != st.query_params.get(VERTEX, ""):
+        # What a callback has set is written into the address only in that callback's run, which another may cut short.
+        st.session_state[VERTEX] = st.session_state[VERTEX]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.text_input(
+            "Vertex",
+            **{**bound(VERTEX), "on_change": _forget_patch},  # type: ignore[call-overload]
+            placeholder="lh 1234",
+            width=180,
+            help="Hemisphere (lh or rh) and number on the mesh. A click on the cortex fills this in.",
+        )
+        if picked():
+            st.button("Clear", key="clear_picked", icon=":material/close:", on_click=_clear_picked)
+    text = _named_vertex()
     if text and picked() is None:
         st.warning(f"There is no vertex “{plain(text)}”. Write lh or rh and a number, such as lh 1234.")
+
+
+def _named_vertex() -> str:
+    """Return what the field says, or before it is drawn, the address."""
+    from_address = VERTEX not in st.session_state or came_by_history()
+    return str((st.query_params if from_address else st.session_state).get(VERTEX) or "")
 
 
 def _keep_picked(hemi: str, vertices: tuple[int, ...]) -> None:
@@ -195,15 +253,9 @@ def _keep_picked(hemi: str, vertices: tuple[int, ...]) -> None:
         st.session_state[VERTEX] = ""  # the field and the address name a vertex, and there is none now
 
 
-def _write_query(texts: Mapping[str, str | None]) -> None:
-    """Have the address say these parameters, and what is picked."""
-    for name, text in texts.items():
-        if text is None:
-            st.query_params.pop(name, None)
-        elif st.query_params.get(name) != text:
-            st.query_params[name] = text
-    if st.session_state.get(VERTEX) and st.query_params.get(VERTEX) != st.session_state[VERTEX]:
-        write_address()
+def _clear_picked() -> None:
+    st.session_state.pop(PATCH, None)
+    st.session_state[VERTEX] = ""
 
 
 def _forget_patch(_key: str) -> None:

@@ -16,7 +16,7 @@ from brainviz.ui.downloads import csv_text, download
 from brainviz.ui.look import Look
 from brainviz.ui.regions import ceiling_of, regions_of
 from brainviz.ui.sources import Source, read, roi_counts, show_problems
-from brainviz.ui.viewer import BrainMap
+from brainviz.ui.viewer_plan import BrainMap
 from brainviz.ui.words import count, unit_noun
 
 #: Pictures in the grid, and in a row of it.

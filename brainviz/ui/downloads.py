@@ -91,7 +91,7 @@ def _mime(file_name: str) -> str:
 
 
 WHOLE = "One file that can be opened anywhere. For a PNG, use the camera above the picture."
-TURNED = "One file, to turn in any browser: the map on fsaverage5."
+TURNED = "One file, to turn in any browser: what the picture shows, on fsaverage5, with its controls."
 PRINT_FORMATS: tuple[Literal["png", "svg", "pdf"], ...] = ("png", "svg", "pdf")
 EXACT = "The exact settings of every run."
 
@@ -162,7 +162,5 @@ def map_downloads(
                     help="For print: lateral, medial, ventral and flat, both hemispheres, 300 dpi, with the limits, "
                     "threshold and borders of the picture. It takes some seconds.",
                 )
-            download(
-                "Figure, HTML", lambda: html_text(picture.html_figure(values)), f"{stem}.html", key="html", help=TURNED
-            )
+            download("Figure, HTML", picture.page, f"{stem}.html", key="html", help=TURNED)
         download("Requests, JSON", lambda: json_text(specs, provenance), f"{stem}.json", key="json", help=EXACT)

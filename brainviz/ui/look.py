@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -16,10 +15,19 @@ VIEWS = ("lateral", "medial", "ventral", "posterior")
 SIDES = ("both", *HEMISPHERES)
 
 #: What a field can be, where these are few.
-CHOICES = {"side": SIDES, "surface": SURFACES}
+CHOICES: Mapping[str, Collection[str]] = {"side": SIDES, "surface": SURFACES}
 
 #: No end of a colour scale is as far from 0.
 FAR = 1e6
+
+#: What numbers can be.
+RANGES = {"threshold": (0.0, FAR), "floor": (0.0, 1.0)}
+
+#: What a free camera's numbers can be: two angles in degrees, zoom (as in `camera.js`), two shifts in millimetres.
+CAMERA_RANGES = ((-360.0, 360.0), (-90.0, 90.0), (0.5, 20.0), (-1000.0, 1000.0), (-1000.0, 1000.0))
+
+#: Cameras that an address can name: one per map.
+MOST_CAMERAS = 2
 
 #: Separates the entries of a list in the address.
 SEPARATOR = "|"
@@ -80,7 +88,9 @@ class Look:
 KEYS = {"cameras": "camera", "named": "names"}
 
 
-def look_from(query: Mapping[str, str], default: Look) -> tuple[Look, list[str]]:
+def look_from(
+    query: Mapping[str, str], default: Look, offered: Mapping[str, Collection[str]] | None = None
+) -> tuple[Look, list[str]]:
     """Read a look from an address.
 
     Parameters
@@ -89,6 +99,8 @@ def look_from(query: Mapping[str, str], default: Look) -> tuple[Look, list[str]]
         The address's parameters; others than the look's are passed over.
     default : Look
         What is not in the address.
+    offered : mapping, optional
+        Field -> the names that it can have here; of ``borders`` those that are not here are left out.
 
     Returns
     -------
@@ -101,24 +113,40 @@ def look_from(query: Mapping[str, str], default: Look) -> tuple[Look, list[str]]
         key = KEYS.get(field.name, field.name)
         if key not in query:
             continue
-        value = _read(field.name, query[key], getattr(Look, field.name))
-        if value is None:
+        try:
+            value, unknown = _read(field.name, query[key], {**CHOICES, **(offered or {})})
+        except ValueError:
             misunderstood.append(f"{key}={query[key]}")
-        else:
-            look = replace(look, **{field.name: value})
+            continue
+        look = replace(look, **{field.name: value})
+        if unknown:
+            misunderstood.append(f"{key}={unknown}")
     return look, misunderstood
 
 
-def query_of(look: Look, default: Look) -> dict[str, str | None]:
-    """Return the address's parameters of a look; None for what is as by default, and is left out."""
-    pairs = ((field.name, getattr(look, field.name), getattr(default, field.name)) for field in fields(Look))
-    return {KEYS.get(name, name): None if value == usual else _written(value) for name, value, usual in pairs}
+def query_of(look: Look, default: Look, query: Mapping[str, str]) -> dict[str, str]:
+    """Return what an address has to say anew to tell of a look.
+
+    Parameters
+    ----------
+    look, default : Look
+        What is as by default need not be in the address; but what is there already, is not taken out.
+    query : mapping of str
+        What the address says.
+    """
+    anew = {}
+    for field in fields(Look):
+        key, value = KEYS.get(field.name, field.name), getattr(look, field.name)
+        text = _written(value)
+        if (key in query or value != getattr(default, field.name)) and query.get(key) != text:
+            anew[key] = text
+    return anew
 
 
 def look_of(told: Mapping[str, Any], default: Look) -> Look:
     """Return the look that the viewer tells of; what cannot be one is left at its default."""
-    written = {KEYS.get(name, name): _written(value) for name, value in told.items() if value is not None}
-    return look_from(written, replace(default, limits=None))[0]
+    written = {KEYS.get(name, name): _written(value) for name, value in told.items()}
+    return look_from(written, default)[0]
 
 
 def _written(value: Any) -> str:
@@ -126,36 +154,57 @@ def _written(value: Any) -> str:
         return str(int(value))
     if isinstance(value, (list, tuple)):
         return SEPARATOR.join(_written(each) for each in value) or NONE
-    return f"{value:.4g}" if isinstance(value, (int, float)) else str(value)
+    if isinstance(value, (int, float)):
+        return f"{value:.4g}"
+    return NONE if value is None else str(value) or NONE
 
 
-def _read(name: str, text: str, default: Any) -> Any:
-    """Return the value of a field, or None where the text is none."""
+def _read(name: str, text: str, offered: Mapping[str, Collection[str]]) -> tuple[Any, str]:
+    """Return the value of a field, and what of the text is not offered.
+
+    Raises
+    ------
+    ValueError
+        The text is no value of the field.
+    """
     entries = () if text == NONE else tuple(text.split(SEPARATOR))
+    usual = getattr(Look, name)
     if name == "borders":
-        return entries
+        known = tuple(entry for entry in entries if entry in offered.get(name, entries))
+        return known, SEPARATOR.join(entry for entry in entries if entry not in known)
     if name == "cameras":
-        return entries if entries and all(map(_is_camera, entries)) else None
-    if name in CHOICES:
-        return text if text in CHOICES[name] else None
+        if not 1 <= len(entries) <= MOST_CAMERAS:
+            raise ValueError(text)
+        return tuple(map(_camera, entries)), ""
     if name == "limits":
-        ends = tuple(_number(entry) for entry in entries)
-        return ends if len(ends) == 2 and None not in ends and -FAR < ends[0] < ends[1] < FAR else None  # type: ignore[operator]
-    if isinstance(default, bool):
-        return {"0": False, "1": True}.get(text)
-    if isinstance(default, float):
-        return _number(text)
+        if not entries:
+            return None, ""
+        low, high = (_number(entry, -FAR, FAR) for entry in entries)
+        if not low < high:
+            raise ValueError(text)
+        return (low, high), ""
+    if isinstance(usual, bool):
+        if text not in offered.get(name, ("0", "1")):
+            raise ValueError(text)
+        return text == "1", ""
+    if isinstance(usual, float):
+        return _number(text, *RANGES[name]), ""
+    word = "" if text == NONE else text
+    if name in offered and word not in offered[name]:
+        raise ValueError(text)
+    return word, ""
+
+
+def _camera(text: str) -> str:
+    if text in VIEWS:
+        return text
+    for part, ends in zip(text.split(","), CAMERA_RANGES, strict=True):
+        _number(part, *ends)
     return text
 
 
-def _is_camera(text: str) -> bool:
-    numbers = [_number(part) for part in text.split(",")]
-    return text in VIEWS or (len(numbers) == 5 and None not in numbers and numbers[2] > 0)  # type: ignore[operator]
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+def _number(text: str, low: float, high: float) -> float:
+    value = float(text)
+    if not low <= value <= high:  # also where it is NaN
+        raise ValueError(text)
+    return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from brainviz.config import mesh_folder
 from brainviz.datasets.base import HEMISPHERES, MESH_VERTICES
-from brainviz.figures.meshes import N_VERTICES, onto, resolution
+from brainviz.figures.meshes import onto, resolution
 from brainviz.figures.style import Provenance
 from brainviz.figures.surface import Scale, palettes
-from brainviz.ui.look import VIEWS, Look
-from brainviz.ui.viewer import Regions, Tested
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
+from brainviz.ui.brain import summary_words
+from brainviz.ui.look import Look
+from brainviz.ui.viewer_page import viewer_page
+from brainviz.ui.viewer_plan import BrainMap, Regions, Tested
 
 #: Surfaces that can be printed from several sides; a flat map is printed anyway.
 SOLID = ("inflated", "pial", "white", "sphere")
@@ -26,15 +25,16 @@ SOLID = ("inflated", "pial", "white", "sphere")
 
 @dataclass(frozen=True)
 class MapPicture:
-    """How a map is drawn, for exports that look like what is on the page.
+    """How maps are drawn, for exports that look like what is on the page.
 
     Attributes
     ----------
+    maps : one or two of BrainMap
     scale : Scale
     provenance : Provenance
     look : Look
-        Of the page: panels have its limits, threshold, colours, surface and borders, and leave grey what it leaves
-        grey; the page to turn has its limits, threshold and surface.
+        Of the page: exports have its limits, threshold, colours, surface and borders, and leave grey what it leaves
+        grey.
     regions : Regions
     mesh : str
         The mesh that positions are on.
@@ -43,6 +43,7 @@ class MapPicture:
     tested : Tested, optional
     """
 
+    maps: tuple[BrainMap, ...]
     scale: Scale
     provenance: Provenance
     look: Look
@@ -63,28 +64,29 @@ class MapPicture:
 
     @property
     def left_out(self) -> str:
-        """What is grey besides the vertices below the threshold, in words; empty where nothing is."""
+        """What decides which vertices are left grey, in words; empty where nothing does."""
         words = []
+        if self.look.threshold > 0:
+            words.append(f"threshold {self.look.threshold:g}")
         if self.look.floor > 0 and self.ceiling is not None:
             words.append(f"noise ceiling of {self.look.floor:g} or more")
         if self.look.tested and self.tested is not None:
             words.append(self.tested.label[0].lower() + self.tested.label[1:])
         return "; ".join(words)
 
-    def html_figure(self, values: pd.DataFrame) -> go.Figure:
-        """Return a figure of fsaverage5 that can be turned: the whole map, from the named view."""
-        from brainviz.figures.surface import surface_figure
-
-        view = self.look.cameras[0] if self.look.cameras[0] in VIEWS else "lateral"
-        surface = self.look.surface if self.look.surface in SOLID[:3] else "inflated"
-        return surface_figure(
-            _on_mesh(self.painted(values), N_VERTICES),
-            self.shown_scale,
+    def page(self) -> str:
+        """Return one HTML page with all maps on fsaverage5, to turn and to look at as on the page."""
+        return viewer_page(
+            self.maps,
+            self.scale,
+            self.look,
             self.provenance,
-            surface=surface,
-            view=view,
-            threshold=self.look.threshold,
-            title=self.left_out,
+            title=f"{self.provenance.subject}: {self.scale.label}, {', '.join(each.title for each in self.maps)}",
+            summary=summary_words(self.maps, self.scale),
+            regions=self.regions,
+            ceiling=self.ceiling,
+            tested=self.tested,
+            usual_borders=self.look.borders,
         )
 
     def panels(self, values: pd.DataFrame, format: Literal["png", "svg", "pdf"]) -> bytes:
@@ -103,6 +105,7 @@ class MapPicture:
             folder=folder,
             surface=surface,
             rois={hemi: self._masks(hemi, n) for hemi in HEMISPHERES},
+            roi_order=self.regions.names,
             threshold=self.look.threshold,
             title=self.left_out,
             colours=self.look.colours if self.look.colours in palettes(self.scale) else None,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from brainviz.datasets.base import ROI_UNIONS, Dataset
 from brainviz.encoding.summaries import GROUPS
 from brainviz.ui.sources import Source
-from brainviz.ui.viewer import Regions
+from brainviz.ui.viewer_plan import Regions
 
 #: ROIs that are no part of one of these are listed together.
 SETS = {

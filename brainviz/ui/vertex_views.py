@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from brainviz.datasets.base import HEMISPHERES
+from brainviz.datasets.base import HEMISPHERES, MESH_VERTICES
 from brainviz.encoding.metrics import share_improved
 from brainviz.figures.scatter import vertex_scatter
 from brainviz.figures.style import PLOTLY_CONFIG
@@ -22,7 +22,7 @@ from brainviz.ui.map_picture import MapPicture
 from brainviz.ui.regions import ceiling_of, regions_of, usual_borders
 from brainviz.ui.shown import Shown
 from brainviz.ui.vertex_facts import Picked
-from brainviz.ui.viewer import BrainMap, Regions, Tested
+from brainviz.ui.viewer_plan import BrainMap, Regions, Tested
 
 DIFFERENCE = "difference"
 
@@ -106,16 +106,33 @@ def _explore(shown: Shown, subject: str, vertices: pd.DataFrame, quantity: str, 
             ceiling=ceiling,
             tested=tested,
         )
+        of = _pick_file_map(maps)
         map_downloads(
-            maps[0].values,
+            of.values,
             vertices,
-            MapPicture(scale, provenance, look, regions, mesh, ceiling, tested),
+            MapPicture(tuple(maps), scale, provenance, look, regions, mesh, ceiling, tested),
             shown.specs(subject),
-            label=f"{shown.how.score_words}, {maps[0].title}",
-            stem=f"{shown.source.key}_{subject}_{quantity}",
+            label=f"{shown.how.score_words}, {of.title}",
+            stem=f"{shown.source.key}_{subject}_{quantity if of is maps[0] else beside}",
         )
     with facts:
         _inspect(shown, subject, vertices)
+
+
+def _pick_file_map(maps: list[BrainMap]) -> BrainMap:
+    """Draw the choice of which of two maps is downloaded; of one map there is none."""
+    if len(maps) == 1:
+        return maps[0]
+    titles = [each.title for each in maps]
+    chosen = st.segmented_control(
+        "Panels and GIFTI of",
+        titles,
+        default=titles[0],
+        required=True,
+        key="file_map",
+        help="Tables and the HTML file hold both maps.",
+    )
+    return maps[titles.index(chosen or titles[0])]
 
 
 def _map_of(once: pd.DataFrame, quantity: str, title: str) -> BrainMap:
@@ -154,7 +171,13 @@ def _inspect(shown: Shown, subject: str, vertices: pd.DataFrame) -> None:
     if columns:
         show_inspector(shown, subject, Picked(hemi, columns))
     else:
-        st.info(f"No vertex of the chosen ROIs of {subject} is there. Coloured vertices have results.")
+        n = MESH_VERTICES[shown.source.dataset.mesh]
+        beyond = max(positions) >= n
+        st.info(
+            f"{shown.source.dataset.mesh} has no vertex {max(positions)}: they are numbered from 0 to {n - 1}."
+            if beyond
+            else f"No vertex of the chosen ROIs of {subject} is there. Coloured vertices have results."
+        )
 
 
 def available(quantity: str, vertices: pd.DataFrame, shown: Shown) -> str:
@@ -173,12 +196,14 @@ def _pick_beside(quantity: str, vertices: pd.DataFrame, shown: Shown) -> str:
     if quantity == DIFFERENCE or not others:
         return ""
     keep_among("beside", others, None)
+    say_unknown("beside", others, "map")
     return st.selectbox("Beside it", others, index=None, **bound("beside"), placeholder="one map", width=200) or ""
 
 
 def _pick_quantity(shown: Shown) -> str:
     options = [*dict.fromkeys(method for method, _ in shown.choice.asked), DIFFERENCE]
     keep_among("map", options, DIFFERENCE)
+    say_unknown("map", options, "map")
     chosen = st.segmented_control(
         "Map of", options, default=DIFFERENCE, required=True, **bound("map"), help="difference: A minus B."
     )

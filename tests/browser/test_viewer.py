@@ -390,7 +390,7 @@ def test_another_map_keeps_camera_surface_and_threshold_and_sends_values_alone(e
         assert coloured(picture, YELLOW).sum() > 0.75 * painted(picture).sum() > 0
     assert overlap(painted(first), painted(second)) < 0.1
     assert {"surface": "pial", "threshold": "0.3", "map": "random"}.items() <= query(one.page).items()
-    assert sorted(len(response.body()) for response in fetched) == [DIGEST + 2 * 10_242] * 2
+    assert sorted(len(response.body()) for response in fetched) == [DIGEST + 2 * 2 * 10_242]
 
 
 def test_a_link_shows_another_visitor_the_same(encoded: str, visitor: Any) -> None:
@@ -537,8 +537,9 @@ def test_a_second_load_fetches_no_mesh(encoded: str, visitor: Any) -> None:
     settle(one)
     sizes = {response.url: len(response.body()) for response in fetched}
     _, faces = mesh_of("inflated", "lh")
-    # Three coordinates of two bytes per vertex, three numbers of two bytes per triangle, one byte of sulci per vertex.
-    of_mesh = {DIGEST + size for size in (6 * 10_242, 6 * len(faces), 10_242)}
+    # Of both hemispheres, three coordinates of two bytes per vertex; three numbers of two bytes per triangle, and one
+    # byte of sulci per vertex.
+    of_mesh = {DIGEST + size for size in (2 * 6 * 10_242, 2 * (6 * len(faces) + 10_242))}
     assert of_mesh <= set(sizes.values())
     before = picture_of(one.page)
     fetched.clear()
@@ -548,6 +549,89 @@ def test_a_second_load_fetches_no_mesh(encoded: str, visitor: Any) -> None:
     assert fetched
     # Files are named after their contents.
     assert not of_mesh & {sizes[response.url] for response in fetched}
+
+
+def test_back_leads_to_the_look_before(encoded: str, visitor: Any) -> None:
+    one = visitor()
+    one.go(f"{encoded}&camera=posterior")
+    settle(one)
+    first = picture_of(one.page)
+    for surface, view in (("Pial", "Ventral"), ("White", "Medial")):
+        choose_in_viewer(one.page, surface)
+        choose_in_viewer(one.page, view)
+        settle(one)
+        expect(one.page).to_have_url(re.compile(f"surface={surface.lower()}"))
+    one.page.go_back()
+    settle(one)
+    assert {"surface": "pial", "camera": "ventral"}.items() <= query(one.page).items()
+    expect(one.page.locator(".viewer").get_by_role("button", name="Pial")).to_have_attribute("aria-pressed", "true")
+    one.page.go_back()
+    settle(one)
+    assert np.array_equal(picture_of(one.page), first)
+    assert "_page" not in one.page.url
+
+
+def test_a_look_is_there_again_after_a_visit_to_another_page(encoded: str, visitor: Any) -> None:
+    one = visitor()
+    one.go(f"{encoded}&camera=posterior")
+    settle(one)
+    choose_in_viewer(one.page, "Pial")
+    turn(one, -40, 10)
+    settle(one)
+    before, told = picture_of(one.page), query(one.page)
+    for name, path in (("Data", r":\d+/(\?|$)"), ("Encoding", "/encoding")):
+        one.page.get_by_test_id("stSidebarNav").get_by_role("link", name=name).click()
+        expect(one.page).to_have_url(re.compile(path))
+        one.settle()
+    settle(one)
+    expect(one.page.locator(".viewer").get_by_role("button", name="Pial")).to_have_attribute("aria-pressed", "true")
+    assert np.array_equal(picture_of(one.page), before)
+    expect(one.page).to_have_url(re.compile("surface=pial"))
+    assert query(one.page)["camera"] == told["camera"]
+
+
+def test_a_map_as_a_file_is_the_same_picture(encoded: str, visitor: Any, tmp_path: Path) -> None:
+    """It opens without a server, with its controls."""
+    one = visitor()
+    one.go(f"{encoded}&camera=posterior&borders=pole-left&threshold=0.3")
+    settle(one)
+    with one.page.expect_download() as waiting:
+        one.page.get_by_role("button", name="Figure, HTML").click()
+    file = tmp_path / "map.html"
+    waiting.value.save_as(file)
+    reader = visitor()
+    asked: list[str] = []
+    reader.page.on("request", lambda request: asked.append(request.url))
+    reader.page.goto(file.as_uri())
+    wait_for_picture(reader.page)
+    for picture in (picture_of(one.page), picture_of(reader.page)):
+        for side, name in (("left", "pole-left"), ("right", "pole-right")):
+            assert coloured(half(picture, side), YELLOW).sum() > 100, name
+        assert coloured(picture, YELLOW).sum() > 0.75 * painted(picture).sum()
+    assert reader.page.get_by_text("Landmarks").or_(reader.page.get_by_text("landmarks")).count()
+    choose_in_viewer(reader.page, "Flat")
+    wait_for_picture(reader.page)
+    expect(reader.page.locator(".viewer .problem")).to_have_count(0)
+    assert {urlsplit(url).scheme for url in asked} <= {"file", "data"}
+
+
+def test_a_picture_that_the_graphics_card_gives_up_is_drawn_again(encoded: str, visitor: Any) -> None:
+    one = visitor()
+    one.go(f"{encoded}&camera=posterior")
+    settle(one)
+    choose_in_viewer(one.page, "Pial")
+    settle(one)
+    before = picture_of(one.page)
+    give_up = "canvas => canvas.getContext('webgl2').getExtension('WEBGL_lose_context').loseContext()"
+    canvas_of(one.page).evaluate(give_up)
+    settle(one)
+    assert np.array_equal(picture_of(one.page), before)
+    choose_in_viewer(one.page, "White")
+    settle(one)
+    assert not np.array_equal(picture_of(one.page), before)
+    # A card that does so again and again is told of.
+    canvas_of(one.page).evaluate(give_up)
+    one.see("The graphics card has given up this picture")
 
 
 def turn(one: Any, dx: int, dy: int, down: float = 0.25) -> None:

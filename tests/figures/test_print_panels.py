@@ -14,12 +14,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 from plotly.colors import cmocean, unlabel_rgb
 
+from brainviz.datasets.base import MESH_VERTICES
 from brainviz.errors import DatasetError, SpecError
-from brainviz.figures.meshes import N_VERTICES, load_mesh
+from brainviz.figures.meshes import load_mesh
 from brainviz.figures.print_panels import panel_bytes, print_panels
 from brainviz.figures.style import CATEGORY_COLOURS, Provenance
 from brainviz.figures.surface import Scale
 
+N_VERTICES = MESH_VERTICES["fsaverage5"]
 PROVENANCE = Provenance("demo", "subj01", ("V1v", "V1d"), "15 % test pictures", "contrastive", ("ab" * 32,))
 CORRELATION = Scale("Pearson r", 0.0, 0.6)
 YELLOW, PURPLE = (253, 231, 37), (68, 1, 84)  # viridis, from end to end (Smith & van der Walt 2015)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from brainviz.datasets.base import Dataset
 from brainviz.runs.requests import compare
 from brainviz.runs.specs import ComparisonSpec, FinetuneSpec
 from brainviz.runs.store import Run, Store
+from brainviz.ui import brain
 from tests.component import plan_of
 
 Visit = Callable[..., AppTest]
@@ -370,25 +372,42 @@ def test_a_link_picks_a_vertex(tiny: None, visit: Visit, finish_encoding: Finish
     assert "**In** V1v, V1." in said(at)
 
 
-@pytest.mark.parametrize("vertex", ["lh 0", "rh 999999"])
+@pytest.mark.parametrize(
+    ("vertex", "words"),
+    [
+        ("lh 0", "No vertex of the chosen ROIs of subj01 is there"),
+        ("rh 999999", "fsaverage5 has no vertex 999999: they are numbered from 0 to 10241"),
+    ],
+)
 def test_a_link_may_pick_a_vertex_without_results(
-    tiny: None, visit: Visit, finish_encoding: Finish, vertex: str
+    tiny: None, visit: Visit, finish_encoding: Finish, vertex: str, words: str
 ) -> None:
     finish_encoding("tiny", BOTH)
-    at = visit("encoding", dataset="tiny", show="Map", vertex=vertex)
-    assert "No vertex of the chosen ROIs of subj01 is there" in said(at)
+    assert words in said(visit("encoding", dataset="tiny", show="Map", vertex=vertex))
 
 
 @pytest.mark.parametrize(("q", "found"), [(0.01, True), (0.2, False)])
 def test_a_map_of_what_tests_found(
-    tiny: None, visit: Visit, finish_encoding: Finish, finish_tests: Callable[..., Run], q: float, found: bool
+    tiny: None,
+    visit: Visit,
+    finish_encoding: Finish,
+    finish_tests: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+    q: float,
+    found: bool,
 ) -> None:
     finish_tests(finish_encoding("tiny", BOTH), q)
+    shown: list[Any] = []
+    show_viewer = brain.show_viewer
+
+    def noted(*args: Any, **options: Any) -> None:
+        shown.append(options["tested"])
+        show_viewer(*args, **options)
+
+    monkeypatch.setattr(brain, "show_viewer", noted)
     link = {"dataset": "tiny", "show": "Map"}
-    tested = plan_of(visit("encoding", **link))["tested"]
-    assert "q < 0.05" in tested["label"]
-    nothing = set(tested["values"].values()) == {tested["values"]["lh"]}
-    assert nothing != found
+    assert "q < 0.05" in plan_of(visit("encoding", **link))["tested"]["label"]
+    assert any(len(positions) for positions in shown[-1].positions.values()) == found
     assert plan_of(visit("encoding", **link, map="untuned"))["tested"] is None
 
 

@@ -63,10 +63,11 @@ def downloads_of_a_map(mesh: str, hemispheres: list) -> None:
     from brainviz.ui.downloads import map_downloads
     from brainviz.ui.look import Look
     from brainviz.ui.map_picture import MapPicture
-    from brainviz.ui.viewer import Regions
+    from brainviz.ui.viewer_plan import BrainMap, Regions
 
     values = pd.DataFrame({"hemi": hemispheres, "column": 0, "position": 5, "value": 0.5})
-    picture = MapPicture(correlation_scale([]), Provenance("d", "s"), Look(), Regions({}, {}), mesh)
+    maps = (BrainMap("r", values),)
+    picture = MapPicture(maps, correlation_scale([]), Provenance("d", "s"), Look(), Regions({}, {}), mesh)
     map_downloads(values, values, picture, [], label="test r", stem="tiny_subj01")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +13,13 @@ import pytest
 
 from brainviz.datasets.base import MESH_VERTICES
 from brainviz.figures import print_panels
-from brainviz.figures.meshes import N_VERTICES, load_mesh
 from brainviz.figures.style import Provenance
 from brainviz.figures.surface import Scale, correlation_scale, difference_scale, palettes
 from brainviz.ui.look import Look
 from brainviz.ui.map_picture import MapPicture
-from brainviz.ui.viewer import Regions
+from brainviz.ui.viewer_plan import BrainMap, Regions
+
+N_VERTICES = MESH_VERTICES["fsaverage5"]
 
 #: One area whose vertices are not all on fsaverage5.
 REGIONS = Regions({"Faces": ("FFA-1",), "Places": ("PPA",)}, {("lh", "FFA-1"): np.array([4, 7, N_VERTICES + 5])})
@@ -33,7 +36,8 @@ VALUES = pd.DataFrame(
 
 @pytest.fixture
 def picture(provenance: Provenance) -> MapPicture:
-    return MapPicture(correlation_scale([np.array([0.5])]), provenance, Look(), REGIONS, "fsaverage5")
+    maps = (BrainMap("r", VALUES),)
+    return MapPicture(maps, correlation_scale([np.array([0.5])]), provenance, Look(), REGIONS, "fsaverage5")
 
 
 @pytest.fixture
@@ -109,31 +113,30 @@ def test_colours_that_a_map_lacks_do_not_stop_its_export(
     assert asked["colours"] in (None, *palettes(scale))
 
 
-def test_html_is_of_fsaverage5_and_of_what_is_seen(picture: MapPicture) -> None:
-    look = Look("white", ("ventral",), threshold=0.2, limits=(0.1, 0.3))
-    figure = replace(picture, look=look).html_figure(VALUES)
-    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0.1, 0.3)
-    assert figure.layout.scene.camera.eye.z == -2
-    np.testing.assert_allclose(figure.data[0].x, load_mesh("fsaverage5", "white")["lh"].coordinates[:, 0])
-    painted = {text for trace in figure.data for text in trace.text or ()}
-    assert painted == {"lh vertex 7: 0.500", "rh vertex 9: -0.250"}
+def test_the_page_holds_the_maps_and_the_look(picture: MapPicture) -> None:
+    """What a browser makes of it is tested in `tests/browser`."""
+    look = Look("white", ("ventral",), threshold=0.2, limits=(0.1, 0.3), colours="cividis", borders=("FFA-1",))
+    text = replace(picture, look=look).page()
+    plan, files = (json.loads(re.search(rf'id="{name}">(.*?)</script>', text)[1]) for name in ("plan", "files"))  # type: ignore[index]
+    assert Look(**{name: tuple(v) if isinstance(v, list) else v for name, v in plan["look"].items()}) == look
+    assert [each["title"] for each in plan["maps"]] == ["r"]
+    assert plan["rois"]["names"] == ["FFA-1", "PPA"]
+    named = {plan["maps"][0]["file"], plan["rois"]["file"]}
+    named |= {part for each in plan["mesh"]["surfaces"].values() for part in (each["shape"], each["positions"])}
+    assert named == set(files)
+    assert all(address.startswith("data:") for address in files.values())
+    for each in picture.provenance.fields().values():
+        assert str(each) in text or all(entry in text for entry in each)
 
 
-@pytest.mark.parametrize(
-    ("look", "eye"),
-    [
-        (Look("pial", ("12,30,1.5,0,0",)), -2),
-        (Look("flat", ("medial",)), 2),
-        (Look("sphere", ("lateral", "medial")), -2),
-        (Look("<script>", ("medial",)), 2),
-    ],
-)
-def test_html_of_what_plotly_cannot_show_is_of_what_comes_nearest(picture: MapPicture, look: Look, eye: int) -> None:
-    """A camera that was turned by hand is the lateral one, a flat map or a sphere the inflated surface."""
-    figure = replace(picture, look=look).html_figure(VALUES)
-    assert figure.layout.scene.camera.eye.x == eye
-    surface = look.surface if look.surface == "pial" else "inflated"
-    np.testing.assert_allclose(figure.data[0].x, load_mesh("fsaverage5", surface)["lh"].coordinates[:, 0])
+def test_no_text_breaks_out_of_the_page(picture: MapPicture) -> None:
+    hostile = "</script><script>alert(1)</script>"
+    regions = Regions({hostile: (hostile,)}, {("lh", hostile): np.array([4])})
+    maps = (BrainMap(hostile, VALUES),)
+    provenance = replace(picture.provenance, dataset=hostile)
+    text = replace(picture, maps=maps, regions=regions, provenance=provenance).page()
+    assert hostile not in text
+    assert text.count("</script>") == replace(picture, regions=REGIONS).page().count("</script>")
 
 
 def test_data_on_a_finer_mesh(
@@ -148,4 +151,4 @@ def test_data_on_a_finer_mesh(
     replace(finer, look=Look(borders=("FFA-1",))).panels(VALUES, "png")
     assert (asked["mesh"], len(asked["maps"]["lh"])) == ("fsaverage6", MESH_VERTICES["fsaverage6"])
     assert np.flatnonzero(asked["rois"]["lh"]["FFA-1"]).tolist() == [4, 7, N_VERTICES + 5]
-    assert len(finer.html_figure(VALUES).data[0].x) == N_VERTICES
+    assert '"name": "fsaverage5 fsaverage5' in finer.page()

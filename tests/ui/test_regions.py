@@ -13,7 +13,7 @@ from brainviz.datasets import open_dataset
 from brainviz.runs import preparation
 from brainviz.ui.regions import OTHERS, OVERLAPPING, SETS, ceiling_of, in_sets, regions_of, usual_borders
 from brainviz.ui.sources import Source
-from brainviz.ui.viewer import Regions
+from brainviz.ui.viewer_plan import Regions
 
 
 @pytest.fixture

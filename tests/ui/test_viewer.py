@@ -19,12 +19,14 @@ from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.testing.v1 import AppTest
 
 from brainviz.datasets.base import HEMISPHERES, MESH_VERTICES
-from brainviz.figures.meshes import N_VERTICES, SURFACES, load_mesh
+from brainviz.figures.meshes import SURFACES, load_mesh
 from brainviz.figures.style import CATEGORY_COLOURS
 from brainviz.figures.surface import correlation_scale, difference_scale, palettes, roi_scale
-from brainviz.ui.viewer import ASSETS, DIGEST_BYTES, MODULES, BrainMap, Regions
-from brainviz.ui.viewer import Tested as OnlyTested  # pytest takes what begins with Test for tests
+from brainviz.ui.viewer_plan import ASSETS, DIGEST_BYTES, MODULES, BrainMap, Regions
+from brainviz.ui.viewer_plan import Tested as OnlyTested  # pytest takes what begins with Test for tests
 from tests.component import plan_of, tell
+
+N_VERTICES = MESH_VERTICES["fsaverage5"]
 
 
 def viewer(maps: list, scale: object, options: dict) -> None:
@@ -110,14 +112,32 @@ def numbers(content: bytes, low: float, high: float) -> np.ndarray:
 
 
 def values_in(files: dict[str, bytes], sent: dict[str, Any], hemi: str = "lh") -> np.ndarray:
-    return numbers(files[sent["values"][hemi]], sent["low"], sent["high"])
+    both = numbers(files[sent["file"]], sent["low"], sent["high"])
+    return both.reshape(len(sent["hemispheres"]), -1)[sent["hemispheres"].index(hemi)]
+
+
+def surface_in(files: dict[str, bytes], surface: dict[str, Any]) -> dict[str, tuple[np.ndarray, ...]]:
+    """Return hemisphere -> steps of the positions, faces, sulci; as `viewer.js` reads them."""
+    parts = surface["parts"]
+    width = 4 if surface["wide"] else 2
+    n_faces = sum(part["faces"] for part in parts.values())
+    assert len(files[surface["shape"]]) == 3 * width * n_faces + sum(part["vertices"] for part in parts.values())
+    faces = np.frombuffer(files[surface["shape"]], f"<u{width}", 3 * n_faces).reshape(-1, 3)
+    sulci = np.frombuffer(files[surface["shape"]], np.uint8, offset=3 * width * n_faces)
+    steps = np.frombuffer(files[surface["positions"]], "<u2").reshape(-1, 3)
+    found, face, vertex = {}, 0, 0
+    for hemi, part in parts.items():
+        own = slice(vertex, vertex + part["vertices"])
+        found[hemi] = steps[own], faces[face : face + part["faces"]], sulci[own]
+        vertex, face = own.stop, face + part["faces"]
+    return found
 
 
 # --- the code ---------------------------------------------------------------------------------------------------------
 
 
 def test_every_import_resolves(show: Show, files: dict[str, bytes]) -> None:
-    first = show([some()])["code"]
+    first = show([some()])["code"][-1]
     waiting, seen = [first], set()
     while waiting:
         address = waiting.pop()
@@ -132,6 +152,7 @@ def test_every_import_resolves(show: Show, files: dict[str, bytes]) -> None:
     code = [address for address in files if files[address].lstrip().startswith(b"//")]
     assert seen == set(code)
     assert len(seen) == len(MODULES)
+    assert set(show([some()])["code"]) == seen
 
 
 def test_every_module_is_sent_after_those_it_imports() -> None:
@@ -151,11 +172,11 @@ def test_addresses_are_below_the_servers_base(
     usual = st.get_option
     monkeypatch.setattr(st, "get_option", lambda name: "/lab/brain/" if name == "server.baseUrlPath" else usual(name))
     plan = show([some()])
-    for address in (plan["code"], plan["maps"][0]["values"]["lh"], plan["mesh"]["surfaces"]["pial"]["rh"]["faces"]):
+    for address in (*plan["code"], plan["maps"][0]["file"], plan["mesh"]["surfaces"]["pial"]["shape"]):
         assert address.startswith("/lab/brain/")
         assert address.removeprefix("/lab/brain") in files
     # Modules name each other relative to themselves.
-    assert b"/lab/brain" not in files[plan["code"].removeprefix("/lab/brain")]
+    assert b"/lab/brain" not in files[plan["code"][-1].removeprefix("/lab/brain")]
 
 
 # --- the meshes -------------------------------------------------------------------------------------------------------
@@ -166,14 +187,22 @@ def test_meshes_unpack_to_nilearns(show: Show, files: dict[str, bytes], surface:
     sent = show([some()])["mesh"]["surfaces"]
     assert list(sent) == list(SURFACES)
     for hemi, mesh in load_mesh("fsaverage5", surface).items():
-        packed = sent[surface][hemi]
-        low, high = np.array(packed["low"]), np.array(packed["high"])
-        steps = np.frombuffer(files[packed["positions"]], "<u2").reshape(-1, 3)
+        part = sent[surface]["parts"][hemi]
+        low, high = np.array(part["low"]), np.array(part["high"])
+        steps, faces, sulci = surface_in(files, sent[surface])[hemi]
         coordinates = low + steps / 65_535 * (high - low)
         assert (np.abs(coordinates - mesh.coordinates) <= (high - low) / 65_535 / 2 + 1e-9).all()
-        assert not packed["wide"]
-        np.testing.assert_array_equal(np.frombuffer(files[packed["faces"]], "<u2").reshape(-1, 3), mesh.faces)
-        np.testing.assert_array_equal(np.frombuffer(files[packed["sulci"]], np.uint8) == 255, mesh.sulcal_depth > 0)
+        assert not sent[surface]["wide"]
+        np.testing.assert_array_equal(faces, mesh.faces)
+        np.testing.assert_array_equal(sulci == 255, mesh.sulcal_depth > 0)
+
+
+def test_folded_surfaces_share_their_triangles(show: Show) -> None:
+    """So that going from one to another fetches places alone."""
+    sent = show([some()])["mesh"]["surfaces"]
+    assert len({sent[surface]["shape"] for surface in SURFACES if surface != "flat"}) == 1
+    assert sent["flat"]["shape"] != sent["pial"]["shape"]
+    assert len({each["positions"] for each in sent.values()}) == len(SURFACES)
 
 
 @pytest.fixture
@@ -202,17 +231,17 @@ def test_a_finer_mesh_is_sent_where_it_is_at_hand(show: Show, files: dict[str, b
     last = n - 1
     regions = Regions({"Areas": ("A",)}, {("lh", "A"): np.array([0, last])})
     plan = show([at_vertices([0.25, 0.5], [7, last])], mesh=mesh, folder=finer, regions=regions)
-    sphere, inflated = (plan["mesh"]["surfaces"][surface]["lh"] for surface in ("sphere", "inflated"))
-    assert len(files[sphere["positions"]]) == 6 * n
+    sphere, inflated = (plan["mesh"]["surfaces"][surface] for surface in ("sphere", "inflated"))
     assert sphere["wide"] == (n > 2**16)
-    triangle = np.frombuffer(files[sphere["faces"]], "<u4" if sphere["wide"] else "<u2")[:3]
-    assert (triangle.max() == last) == (mesh != "fsaverage5")
+    steps, triangles, _ = surface_in(files, sphere)["rh"]
+    assert len(steps) == n
+    assert (triangles[0].max() == last) == (mesh != "fsaverage5")
     # Surfaces of which only fsaverage5 is at hand are of its resolution; values and areas are of the finest.
-    assert len(files[inflated["positions"]]) == 6 * N_VERTICES
+    assert len(surface_in(files, inflated)["lh"][0]) == N_VERTICES
     values = values_in(files, plan["maps"][0])
     assert len(values) == n
     np.testing.assert_allclose(values[[7, last]], [0.25, 0.5])
-    assert np.flatnonzero(np.frombuffer(files[plan["rois"]["lh"]], "<u4")).tolist() == [0, last]
+    assert np.flatnonzero(np.frombuffer(files[plan["rois"]["file"]], "<u4")).tolist() == [0, last]
 
 
 def test_another_mesh_has_another_name(show: Show, finer: Path) -> None:
@@ -241,8 +270,10 @@ def test_two_maps_share_their_steps(show: Show, files: dict[str, bytes]) -> None
     np.testing.assert_allclose(values_in(files, second)[:2], [-0.4, 0.9], atol=1e-4)
 
 
-def test_a_hemisphere_without_data_has_no_file(show: Show) -> None:
-    assert list(show([some(hemispheres=["rh"])])["maps"][0]["values"]) == ["rh"]
+def test_a_hemisphere_without_data_is_not_in_the_file(show: Show, files: dict[str, bytes]) -> None:
+    (sent,) = show([some(hemispheres=["rh"])])["maps"]
+    assert sent["hemispheres"] == ["rh"]
+    assert len(files[sent["file"]]) == 2 * N_VERTICES
 
 
 def test_what_lies_beyond_the_mesh_is_left_out(show: Show, files: dict[str, bytes], tmp_path: Path) -> None:
@@ -257,7 +288,7 @@ def test_what_lies_beyond_the_mesh_is_left_out(show: Show, files: dict[str, byte
 def test_a_map_without_numbers(show: Show, files: dict[str, bytes], values: list[float]) -> None:
     (sent,) = show([at_vertices(values)])["maps"]
     assert np.isfinite([sent["low"], sent["high"]]).all()
-    assert all(np.isnan(values_in(files, sent, hemi)).all() for hemi in sent["values"])
+    assert all(np.isnan(values_in(files, sent, hemi)).all() for hemi in sent["hemispheres"])
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
@@ -310,8 +341,9 @@ def test_areas_are_bits_of_every_vertex(show: Show, files: dict[str, bytes]) -> 
     assert rois["words"] == 2
     assert len(rois["tints"]) == 40
     assert rois["tints"][12] == rois["tints"][2] == [int(CATEGORY_COLOURS[2][at : at + 2], 16) for at in (1, 3, 5)]
-    for hemi in HEMISPHERES:
-        bits = np.unpackbits(np.frombuffer(files[rois[hemi]], np.uint8), bitorder="little").reshape(N_VERTICES, 64)
+    assert rois["hemispheres"] == list(HEMISPHERES)
+    both = np.unpackbits(np.frombuffer(files[rois["file"]], np.uint8), bitorder="little").reshape(2, N_VERTICES, 64)
+    for hemi, bits in zip(HEMISPHERES, both, strict=True):
         for number, name in enumerate(names):
             inside = positions.get((hemi, name), np.empty(0, int))
             assert np.flatnonzero(bits[:, number]).tolist() == inside[inside < N_VERTICES].tolist()

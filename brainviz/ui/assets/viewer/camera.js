@@ -11,17 +11,25 @@ export const VIEWS = {
   posterior: { az: -90, el: 0 },
 };
 
+/** Neither nearer nor shifted. */
+export const UNMOVED = { zoom: 1, px: 0, py: 0 };
+
 const radians = (degrees) => (degrees * Math.PI) / 180;
 
 /** A camera that looks from a named direction. */
 export function cameraOf(view) {
-  return { ...VIEWS[view], zoom: 1, px: 0, py: 0 };
+  return { ...VIEWS[view], ...UNMOVED };
 }
 
 /** The name of the view that a camera shows unmoved, or "free". */
 export function viewOf(camera) {
   const same = (view) => Object.entries(cameraOf(view)).every(([name, value]) => camera[name] === value);
   return Object.keys(VIEWS).find(same) ?? "free";
+}
+
+/** Whether a camera is neither nearer nor shifted. */
+export function isUnmoved(camera) {
+  return Object.entries(UNMOVED).every(([name, value]) => camera[name] === value);
 }
 
 /** The camera of the other hemisphere that shows the same side of it: reflected at the midline. */

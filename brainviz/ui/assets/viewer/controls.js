@@ -1,5 +1,7 @@
 // The controls above and below the picture: what they look like, and which part of the look each of them changes.
 
+import { isUnmoved, viewOf } from "./camera.js";
+
 /** An element with attributes (functions are listeners) and children. */
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -32,12 +34,16 @@ function slider(label, help, { low, high, step, value }, change) {
   return element("label", { class: "slider", title: help }, element("span", { class: "label" }, label), input, shown);
 }
 
+/** A field for a number; one that `change` refuses, by returning false, is put back to what it was. */
 function number(label, value, change) {
+  const text = +value.toFixed(3);
   const input = element("input", {
     type: "number", step: "any", "aria-label": label,
-    change: (event) => Number.isFinite(event.target.valueAsNumber) && change(event.target.valueAsNumber),
+    change: () => {
+      if (!Number.isFinite(input.valueAsNumber) || change(input.valueAsNumber) === false) input.value = text;
+    },
   });
-  input.value = +value.toFixed(3);
+  input.value = text;
   return input;
 }
 
@@ -50,8 +56,9 @@ function box(label, help, checked, change) {
 const title = (word) => word[0].toUpperCase() + word.slice(1);
 
 /** The row above the picture. `plan` is what the server sent, `look` how it is looked at, `change(part)` alters that. */
-export function toolbar(plan, look, view, views, change) {
+export function toolbar(plan, look, views, change) {
   const several = plan.maps.length > 1;
+  const moved = !look.cameras.every(isUnmoved);
   const flat = look.surface === "flat";
   return element(
     "div",
@@ -59,7 +66,8 @@ export function toolbar(plan, look, view, views, change) {
     choice("Surface", Object.keys(plan.mesh.surfaces).map((name) => [name, title(name)]), look.surface, (surface) => change({ surface })),
     flat
       ? choice("Pointer", [["move", "Move", "Drag to move, scroll to come nearer"], ["lasso", "Lasso", "Draw around a patch of vertices"]], look.tool, (tool) => change({ tool }))
-      : choice("View", views.map((name) => [name, title(name)]), view, (name) => change({ view: name })),
+      : choice("View", views.map((name) => [name, title(name)]), viewOf(look.cameras[0]), (name) => change({ view: name })),
+    moved ? element("button", { type: "button", class: "again", title: "Neither nearer nor shifted", click: () => change({ centred: true }) }, "Whole hemispheres") : null,
     choice("Hemispheres", [["both", "Both"], ["lh", "Left"], ["rh", "Right"]], look.side, (side) => change({ side })),
     flat || look.side !== "both" ? null : box("Mirrored", "Turning one hemisphere turns the other as its mirror image.", look.mirrored, (mirrored) => change({ mirrored })),
     several ? box("Linked", "Both maps are seen from the same direction.", look.linked, (linked) => change({ linked })) : null,

@@ -1,17 +1,20 @@
 // A hemisphere as triangles: decoding, normals, the seams between areas, and which vertex is under a point.
 
 /** Positions (n * 3) in millimetres from 16-bit steps between `low` and `high` of each axis. */
-export function decodePositions(buffer, low, high) {
-  const steps = new Uint16Array(buffer);
+export function decodePositions(steps, low, high) {
   const positions = new Float32Array(steps.length);
-  const scale = low.map((value, axis) => (high[axis] - value) / 65535);
-  for (let i = 0; i < steps.length; i++) positions[i] = low[i % 3] + steps[i] * scale[i % 3];
+  const [sx, sy, sz] = low.map((value, axis) => (high[axis] - value) / 65535);
+  const [lx, ly, lz] = low;
+  for (let i = 0; i < steps.length; i += 3) {
+    positions[i] = lx + steps[i] * sx;
+    positions[i + 1] = ly + steps[i + 1] * sy;
+    positions[i + 2] = lz + steps[i + 2] * sz;
+  }
   return positions;
 }
 
 /** Values (n) from 16-bit steps between `low` and `high`; 65535 stands for no value, which becomes NaN. */
-export function decodeValues(buffer, low, high) {
-  const steps = new Uint16Array(buffer);
+export function decodeValues(steps, low, high) {
   const values = new Float32Array(steps.length);
   const scale = (high - low) / 65534;
   for (let i = 0; i < steps.length; i++) values[i] = steps[i] === 65535 ? NaN : low + steps[i] * scale;
@@ -22,19 +25,18 @@ export function decodeValues(buffer, low, high) {
 export function normalsOf(positions, faces) {
   const normals = new Float32Array(positions.length);
   for (let f = 0; f < faces.length; f += 3) {
-    const [a, b, c] = [3 * faces[f], 3 * faces[f + 1], 3 * faces[f + 2]];
+    const a = 3 * faces[f], b = 3 * faces[f + 1], c = 3 * faces[f + 2];
     const ux = positions[b] - positions[a], uy = positions[b + 1] - positions[a + 1], uz = positions[b + 2] - positions[a + 2];
     const vx = positions[c] - positions[a], vy = positions[c + 1] - positions[a + 1], vz = positions[c + 2] - positions[a + 2];
     const nx = uy * vz - uz * vy, ny = uz * vx - ux * vz, nz = ux * vy - uy * vx;
-    for (const corner of [a, b, c]) {
-      normals[corner] += nx;
-      normals[corner + 1] += ny;
-      normals[corner + 2] += nz;
-    }
+    normals[a] += nx, normals[a + 1] += ny, normals[a + 2] += nz;
+    normals[b] += nx, normals[b + 1] += ny, normals[b + 2] += nz;
+    normals[c] += nx, normals[c + 1] += ny, normals[c + 2] += nz;
   }
   for (let i = 0; i < normals.length; i += 3) {
-    const length = Math.hypot(normals[i], normals[i + 1], normals[i + 2]) || 1;
-    for (let k = 0; k < 3; k++) normals[i + k] /= length;
+    const x = normals[i], y = normals[i + 1], z = normals[i + 2];
+    const length = Math.sqrt(x * x + y * y + z * z) || 1;
+    normals[i] = x / length, normals[i + 1] = y / length, normals[i + 2] = z / length;
   }
   return normals;
 }
@@ -46,13 +48,14 @@ export function usedBy(faces, n) {
   return used;
 }
 
-/** Middle and size of a box around vertices that belong to a triangle (flat maps have some that do not). */
-export function boxOf(positions, faces) {
+/** Middle and size of a box around the vertices that are used. */
+export function boxOf(positions, used) {
   const low = [Infinity, Infinity, Infinity];
   const high = [-Infinity, -Infinity, -Infinity];
-  for (const vertex of faces) {
+  for (let v = 0; v < used.length; v++) {
+    if (!used[v]) continue;
     for (let k = 0; k < 3; k++) {
-      const value = positions[3 * vertex + k];
+      const value = positions[3 * v + k];
       if (value < low[k]) low[k] = value;
       if (value > high[k]) high[k] = value;
     }
@@ -61,20 +64,43 @@ export function boxOf(positions, faces) {
 }
 
 /**
- * Triangles whose corners are labelled differently, as three corners each.
- * `labelOf(vertex)` is a number. Returns the corners' vertices (3 per triangle), and for each corner the labels of all three.
+ * Triangles whose corners have different labels (n), as three corners each.
+ * Returns the corners' vertices (3 per triangle), and for each corner the labels of all three.
  */
-export function seamsOf(faces, labelOf) {
-  const corners = [];
-  const labels = [];
+export function seamsOf(faces, labels) {
+  const seams = { corners: [], labels: [] };
   for (let f = 0; f < faces.length; f += 3) {
-    const [a, b, c] = [faces[f], faces[f + 1], faces[f + 2]];
-    const [la, lb, lc] = [labelOf(a), labelOf(b), labelOf(c)];
-    if (la === lb && lb === lc) continue;
-    corners.push(a, b, c);
-    labels.push(la, lb, lc, la, lb, lc, la, lb, lc);
+    const a = faces[f], b = faces[f + 1], c = faces[f + 2];
+    const la = labels[a], lb = labels[b], lc = labels[c];
+    if (la !== lb || lb !== lc) addSeam(seams, a, b, c, la, lb, lc);
   }
-  return { corners, labels: Float32Array.from(labels) };
+  return seams;
+}
+
+/**
+ * The same for areas, where a vertex can belong to several: `bits` (n * words) has bit k of a vertex set where area k
+ * holds it. Returns the seams, labelled 1 inside and 0 outside, of each of the areas `numbers`.
+ */
+export function bordersOf(faces, bits, words, numbers) {
+  const found = numbers.map(() => ({ corners: [], labels: [] }));
+  for (let f = 0; f < faces.length; f += 3) {
+    const a = faces[f], b = faces[f + 1], c = faces[f + 2];
+    for (let word = 0; word < words; word++) {
+      const ia = bits[a * words + word], ib = bits[b * words + word], ic = bits[c * words + word];
+      const differ = (ia ^ ib) | (ia ^ ic);
+      if (differ === 0) continue;
+      numbers.forEach((number, place) => {
+        const bit = number & 31;
+        if (number >> 5 === word && (differ >>> bit) & 1) addSeam(found[place], a, b, c, (ia >>> bit) & 1, (ib >>> bit) & 1, (ic >>> bit) & 1);
+      });
+    }
+  }
+  return found;
+}
+
+function addSeam({ corners, labels }, a, b, c, la, lb, lc) {
+  corners.push(a, b, c);
+  for (let corner = 0; corner < 3; corner++) labels.push(la, lb, lc);
 }
 
 /** Places (n * 3) in a picture: to the right, up, and nearness, in millimetres from the middle. */

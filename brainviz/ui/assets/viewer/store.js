@@ -51,13 +51,15 @@ async function kept(url) {
   return buffer;
 }
 
-/** The bytes at an address, as an ArrayBuffer; with `keep`, they stay in the browser. */
+/** The bytes at an address, as an ArrayBuffer; with `keep`, they stay in the browser, unless the page itself holds them. */
 export function load(url, keep = false) {
   if (!inMemory.has(url)) {
-    const promise = keep ? kept(url) : fetched(url);
+    const promise = keep && !url.startsWith("data:") ? kept(url) : fetched(url);
     inMemory.set(url, promise);
     promise.catch(() => inMemory.delete(url)); // the next time may be better
     if (inMemory.size > MOST_IN_MEMORY) inMemory.delete(inMemory.keys().next().value);
   }
   return inMemory.get(url);
 }
+
+open().catch(() => {}); // it takes a moment, in which the plan is read

@@ -4,9 +4,9 @@
 // look (surface, camera, threshold, limits, colours, borders) is the visitor's; it is told to the server for the address
 // and for exports, and the server does nothing for it. Picked vertices are told at once.
 
-import { cameraFrom, cameraOf, cameraText, FLAT_FRAME, frameOf, mirrored, seenFromFront, spanOf, turned, VIEWS, viewOf, zoomed } from "./camera.js";
+import { cameraFrom, cameraOf, cameraText, FLAT_FRAME, frameOf, mirrored, seenFromFront, spanOf, turned, UNMOVED, VIEWS, viewOf, zoomed } from "./camera.js";
 import { element, settings, toolbar } from "./controls.js";
-import { boxOf, decodePositions, decodeValues, fromTheMiddle, normalsOf, projected, seamsOf, usedBy, vertexAt, verticesInside } from "./mesh.js";
+import { bordersOf, boxOf, decodePositions, decodeValues, fromTheMiddle, normalsOf, projected, seamsOf, usedBy, vertexAt, verticesInside } from "./mesh.js";
 import { NONE, Painter } from "./painter.js";
 import { load } from "./store.js";
 
@@ -17,7 +17,12 @@ const TELL_AFTER = 350; // milliseconds without another change
 const REST = 180; // milliseconds without another picture, after which edges are smoothed
 const CLICK = 4; // pixels that a click may move
 const LINE_WIDTH = 2;
+const NAME = { letter: 7, height: 12 }; // pixels that an area's name takes
+const HIDDEN = 2; // millimetres behind the surface, where a name is left out
 const SVG = "http://www.w3.org/2000/svg";
+
+const OVERTAKEN = new Error("A newer plan has come.");
+const PATIENCE = 10_000; // milliseconds within which a graphics card may give up a picture once
 
 const viewers = new WeakMap();
 
@@ -30,16 +35,17 @@ export async function show({ data, parentElement, setStateValue }) {
   try {
     await viewer.update(data);
   } catch (error) {
-    // Somebody who has gone on to another view needs no picture; the server keeps no files for it either.
-    if (!place.isConnected) return () => {};
+    // Somebody who has gone on to another view or map needs no picture; the server keeps no files for it either.
+    if (!place.isConnected || error === OVERTAKEN) return () => {};
     place.replaceChildren(element("div", { class: "problem", role: "alert" }, `The cortex cannot be drawn: ${error.message}`));
     viewers.delete(place);
     throw error;
   }
   return () => {
+    const last = viewers.get(place) ?? viewer;
     viewers.delete(place);
-    clearTimeout(viewer.resting);
-    viewer.painter.stop();
+    clearTimeout(last.resting);
+    last.painter.stop();
   };
 }
 
@@ -48,16 +54,6 @@ function svg(tag, attributes, text = "") {
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
   made.textContent = text;
   return made;
-}
-
-function joined(Kind, arrays) {
-  const all = new Kind(arrays.reduce((sum, array) => sum + array.length, 0));
-  let start = 0;
-  for (const array of arrays) {
-    all.set(array, start);
-    start += array.length;
-  }
-  return all;
 }
 
 /** What was used last, so many at most; what has to go is disposed of. */
@@ -105,7 +101,8 @@ class Viewer {
     this.painter = new Painter(this.canvas);
     const { painter } = this;
     this.surfaces = new Kept(20, ({ item }) => painter.remove(item)); // mesh, surface and hemisphere -> { positions, ..., item }
-    this.columns = new Kept(60, ({ buffer }) => buffer && painter.gl.deleteBuffer(buffer)); // address -> { numbers, buffer }
+    this.columns = new Kept(40, (columns) => Object.values(columns).forEach(({ buffer }) => painter.gl.deleteBuffer(buffer))); // file -> hemisphere -> { numbers, buffer }
+    this.areas = new Kept(8, () => {}); // file -> hemisphere -> bits
     this.seams = new Kept(60, (item) => painter.remove(item)); // what they depend on -> item
     this.middles = new Map(); // surface and area -> its vertices, from the middle outwards
     this.look = null;
@@ -122,20 +119,30 @@ class Viewer {
     for (const [name, text] of Object.entries(plan.scale.palettes)) {
       plan.scale.palettes[name] = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
     }
+    await this.take(plan);
+  }
+
+  async take(plan) {
     const before = this.plan;
-    const told = JSON.stringify(this.look);
+    const restored = before && before.restored !== plan.restored; // the address decides again
+    if (restored) this.look = null;
+    const mine = JSON.stringify(this.look);
     this.look = this.lookFor(plan, before);
-    if (before && JSON.stringify(this.look) !== told) this.tellLater();
+    const changed = before && !restored && JSON.stringify(this.look) !== mine;
     const turn = (this.turn = (this.turn ?? 0) + 1);
-    await this.fetchAll(plan);
-    if (turn !== this.turn) return; // overtaken by a newer plan
+    clearTimeout(this.telling); // until the plan that it is about is there
+    try {
+      await this.fetchAll(plan);
+    } finally {
+      if (turn !== this.turn) throw OVERTAKEN;
+    }
     this.plan = plan;
     this.picked = plan.picked;
     this.canvas.setAttribute("aria-label", plan.summary);
     this.drawControls();
     this.draw();
+    if (changed || this.untold) this.tellLater();
     performance.mark("brainviz drawn");
-
   }
 
   /** The look to begin with, or the present one as far as the new plan allows it. */
@@ -164,50 +171,74 @@ class Viewer {
   }
 
   async fetchAll(plan) {
-    const waiting = [];
-    for (const hemi of Object.keys(HEMISPHERES)) {
-      waiting.push(this.fetchSurface(plan, hemi));
-      for (const map of plan.maps) waiting.push(this.fetchColumn(map.values[hemi], map));
-      if (plan.ceiling) waiting.push(this.fetchColumn(plan.ceiling.values[hemi], plan.ceiling));
-      if (plan.tested) waiting.push(this.fetchColumn(plan.tested.values[hemi], plan.tested));
-      if (plan.rois) waiting.push(this.fetchMembership(plan.rois[hemi]));
-    }
-    await Promise.all(waiting);
+    const files = [...plan.maps, plan.ceiling, plan.tested].filter(Boolean);
+    await Promise.all([
+      this.fetchSurface(plan),
+      plan.rois && this.fetchAreas(plan.rois),
+      ...files.map((file) => this.fetchColumns(file)),
+    ]);
   }
 
   surfaceKey(hemi, plan = this.plan, surface = this.look.surface) {
     return `${plan.mesh.name} ${surface} ${hemi}`;
   }
 
-  async fetchSurface(plan, hemi, surface = this.look.surface) {
-    const key = this.surfaceKey(hemi, plan, surface);
-    if (this.surfaces.has(key)) return;
-    const file = plan.mesh.surfaces[surface][hemi];
-    const [steps, triangles, depth] = await Promise.all([load(file.positions, true), load(file.faces, true), load(file.sulci, true)]);
-    if (this.surfaces.has(key)) return;
-    const positions = decodePositions(steps, file.low, file.high);
-    const faces = file.wide ? new Uint32Array(triangles) : new Uint16Array(triangles);
-    const normals = normalsOf(positions, faces);
-    const box = boxOf(positions, faces);
-    const item = this.painter.addSurface({ positions, normals, faces, sulci: new Uint8Array(depth), box });
-    this.surfaces.set(key, { positions, normals, faces, used: usedBy(faces, positions.length / 3), box, item });
+  async fetchSurface(plan, surface = this.look.surface) {
+    const missing = () => Object.keys(HEMISPHERES).some((hemi) => !this.surfaces.has(this.surfaceKey(hemi, plan, surface)));
+    if (!missing()) return;
+    const file = plan.mesh.surfaces[surface];
+    const [shape, positions] = await Promise.all([load(file.shape, true), load(file.positions, true)]);
+    if (!missing()) return;
+    const [Faces, width] = file.wide ? [Uint32Array, 4] : [Uint16Array, 2];
+    let face = 0, place = 0;
+    let sulcus = width * 3 * Object.values(file.parts).reduce((sum, part) => sum + part.faces, 0); // after all faces
+    for (const [hemi, part] of Object.entries(file.parts)) {
+      const faces = new Faces(shape, face, 3 * part.faces);
+      const sulci = new Uint8Array(shape, sulcus, part.vertices);
+      const steps = new Uint16Array(positions, place, 3 * part.vertices);
+      face += faces.byteLength;
+      sulcus += sulci.byteLength;
+      place += steps.byteLength;
+      this.addSurface(this.surfaceKey(hemi, plan, surface), decodePositions(steps, part.low, part.high), faces, sulci);
+    }
   }
 
-  async fetchColumn(url, { low, high }) {
-    const key = `${url} ${low} ${high}`;
-    if (!url || this.columns.has(key)) return;
-    const numbers = decodeValues(await load(url), low, high);
+  addSurface(key, positions, faces, sulci) {
+    const normals = normalsOf(positions, faces);
+    const used = usedBy(faces, positions.length / 3);
+    const box = boxOf(positions, used);
+    const item = this.painter.addSurface({ positions, normals, faces, sulci, box });
+    this.surfaces.set(key, { positions, normals, faces, used, box, item });
+  }
+
+  async fetchColumns({ file, low, high, hemispheres }) {
+    const key = `${file} ${low} ${high}`;
     if (this.columns.has(key)) return;
-    this.columns.set(key, { numbers, buffer: this.painter.buffer(numbers.map((value) => (Number.isNaN(value) ? NONE : value))) });
+    const numbers = decodeValues(new Uint16Array(await load(file)), low, high);
+    if (this.columns.has(key)) return;
+    const n = numbers.length / hemispheres.length;
+    const columns = {};
+    hemispheres.forEach((hemi, place) => {
+      const own = numbers.subarray(place * n, (place + 1) * n);
+      columns[hemi] = { numbers: own, buffer: this.painter.buffer(own.map((value) => (Number.isNaN(value) ? NONE : value))) };
+    });
+    this.columns.set(key, columns);
   }
 
   /** The values of a hemisphere in a file of the plan, as { numbers, buffer }; undefined where there are none. */
   columnOf(file, hemi) {
-    return file ? this.columns.get(`${file.values[hemi]} ${file.low} ${file.high}`) : undefined;
+    return file ? this.columns.get(`${file.file} ${file.low} ${file.high}`)?.[hemi] : undefined;
   }
 
-  async fetchMembership(url) {
-    if (!this.columns.has(url)) this.columns.set(url, { bits: new Uint32Array(await load(url, true)) });
+  async fetchAreas({ file, hemispheres }) {
+    if (this.areas.has(file)) return;
+    const bits = new Uint32Array(await load(file, true));
+    const n = bits.length / hemispheres.length;
+    this.areas.set(file, Object.fromEntries(hemispheres.map((hemi, place) => [hemi, bits.subarray(place * n, (place + 1) * n)])));
+  }
+
+  bitsOf(hemi) {
+    return this.areas.get(this.plan.rois.file)[hemi];
   }
 
   // --- the look -------------------------------------------------------------------------------------------------------
@@ -216,17 +247,19 @@ class Viewer {
     const { look } = this;
     if (part.surface) {
       try {
-        await Promise.all(Object.keys(HEMISPHERES).map((hemi) => this.fetchSurface(this.plan, hemi, part.surface)));
+        await this.fetchSurface(this.plan, part.surface);
       } catch {
         return this.drawControls(); // the picture stays as it was
       }
     }
     if (part.view) look.cameras = look.cameras.map(() => cameraOf(part.view));
+    if (part.centred) look.cameras = look.cameras.map((camera) => ({ ...camera, ...UNMOVED }));
     delete part.view;
+    delete part.centred;
     if (part.linked) look.cameras = look.cameras.map(() => ({ ...look.cameras[0] }));
     Object.assign(look, part);
     if (look.surface !== "flat") look.tool = "move";
-    if (part.surface === "flat") look.cameras = look.cameras.map((camera) => ({ ...camera, zoom: 1, px: 0, py: 0 }));
+    if (part.surface === "flat") look.cameras = look.cameras.map((camera) => ({ ...camera, ...UNMOVED }));
     this.drawControls();
     this.draw();
     this.tellLater();
@@ -234,9 +267,10 @@ class Viewer {
 
   tellLater() {
     clearTimeout(this.telling);
+    this.untold = true;
     this.telling = setTimeout(() => {
+      this.untold = false;
       const { look, plan } = this;
-      if (!plan) return;
       const { tool, bordersOpen, cameras, limits, ...told } = look;
       const own = String(limits) !== String([plan.scale.low, plan.scale.high]);
       const usual = look.colours === Object.keys(plan.scale.palettes)[0];
@@ -254,7 +288,7 @@ class Viewer {
     const change = (part) => this.change(part);
     const focused = this.place.contains(document.activeElement?.shadowRoot?.activeElement ?? document.activeElement);
     const label = focused ? this.place.getRootNode().activeElement?.getAttribute("aria-label") ?? this.place.getRootNode().activeElement?.textContent : null;
-    this.above.replaceChildren(toolbar(this.plan, this.look, viewOf(this.look.cameras[0]), Object.keys(VIEWS), change));
+    this.above.replaceChildren(toolbar(this.plan, this.look, Object.keys(VIEWS), change));
     // A slider that is being dragged stays where it is.
     if (!this.below.querySelector("input[type=range]:active")) this.below.replaceChildren(settings(this.plan, this.look, change));
     this.stage.classList.toggle("lasso", this.look.tool === "lasso");
@@ -308,15 +342,16 @@ class Viewer {
     const { cells, width, height } = this.cells();
     if (!width) return;
     this.stage.style.height = `${height}px`;
+    delete this.place.dataset.rest;
     this.paint(cells, width, height);
     this.drawOverlay(cells);
     this.pictures += 1;
     this.place.dataset.pictures = this.pictures;
-    delete this.place.dataset.rest;
     clearTimeout(this.resting);
     this.resting = setTimeout(() => {
       painter.smooth(() => this.paint(cells, width, height));
       this.place.dataset.rest = ""; // what is shown stays
+      this.drawOverlay(cells);
     }, REST);
   }
 
@@ -362,24 +397,20 @@ class Viewer {
     if (categories) {
       const map = plan.maps[cell.map];
       const column = this.columnOf(map, cell.hemi);
-      seams.fill = column && made(`${key} ${map.values[cell.hemi]}`, () => {
-        const { numbers } = column;
-        const { corners, labels } = seamsOf(surface.faces, (v) => (Number.isNaN(numbers[v]) ? -1 : Math.round(numbers[v])));
-        return this.painter.addSeams({ positions: place(corners), labels });
+      seams.fill = column && made(`${key} ${map.file}`, () => {
+        const { corners, labels } = seamsOf(surface.faces, column.numbers.map((value) => (Number.isNaN(value) ? -1 : Math.round(value))));
+        return this.painter.addSeams({ positions: place(corners), labels: Float32Array.from(labels) });
       });
     }
     if (plan.rois && look.borders.length) {
-      const url = plan.rois[cell.hemi];
-      seams.borders = made(`${key} ${url} ${look.borders}`, () => {
-        const parts = look.borders.map((name) => {
-          const { corners, labels } = seamsOf(surface.faces, this.memberOf(cell.hemi, name));
-          const tint = plan.rois.tints[plan.rois.names.indexOf(name)];
-          return { positions: place(corners), labels, tints: Uint8Array.from({ length: 3 * corners.length }, (_, i) => tint[i % 3]) };
-        });
+      const { rois } = plan;
+      seams.borders = made(`${key} ${rois.file} ${look.borders}`, () => {
+        const numbers = look.borders.map((name) => rois.names.indexOf(name));
+        const parts = bordersOf(surface.faces, this.bitsOf(cell.hemi), rois.words, numbers);
         return this.painter.addSeams({
-          positions: joined(Float32Array, parts.map((part) => part.positions)),
-          labels: joined(Float32Array, parts.map((part) => part.labels)),
-          tints: joined(Uint8Array, parts.map((part) => part.tints)),
+          positions: place(parts.flatMap(({ corners }) => corners)),
+          labels: Float32Array.from(parts.flatMap(({ labels }) => labels)),
+          tints: Uint8Array.from(parts.flatMap(({ corners }, part) => corners.flatMap(() => rois.tints[numbers[part]]))),
         });
       });
     }
@@ -389,7 +420,7 @@ class Viewer {
   /** A function that tells whether (1 or 0) a vertex belongs to an area. */
   memberOf(hemi, name) {
     const { rois } = this.plan;
-    const { bits } = this.columns.get(rois[hemi]);
+    const bits = this.bitsOf(hemi);
     const number = rois.names.indexOf(name);
     const [word, bit] = [number >> 5, number & 31];
     return (vertex) => (bits[vertex * rois.words + word] >>> bit) & 1;
@@ -406,13 +437,16 @@ class Viewer {
     return [cell.x + (((x + shift[0]) / span[0] + 1) / 2) * cell.width, cell.y + this.head + ((1 - (y + shift[1]) / span[1]) / 2) * height];
   }
 
+  /** Names, borders' names and marks above the picture; names behind folds are found out only at rest. */
   drawOverlay(cells) {
     const { plan, look } = this;
+    const atRest = "rest" in this.place.dataset;
     const parts = [];
+    const written = []; // rectangles of areas' names
     for (const cell of cells) {
       const sight = this.sight(cell);
       const surface = this.surfaces.get(this.surfaceKey(cell.hemi));
-      const empty = plan.maps[cell.map].values[cell.hemi] ? "" : " (no data)";
+      const empty = plan.maps[cell.map].hemispheres.includes(cell.hemi) ? "" : " (no data)";
       parts.push(svg("text", { x: cell.x + cell.width / 2, y: cell.y + this.head - 8, "text-anchor": "middle", class: "side" }, HEMISPHERES[cell.hemi] + empty));
       const facing = (v) => surface.normals[3 * v] * sight.frame[6] + surface.normals[3 * v + 1] * sight.frame[7] + surface.normals[3 * v + 2] * sight.frame[8];
       const at = (v) => {
@@ -424,7 +458,11 @@ class Viewer {
           const middle = this.fromTheMiddleOf(cell.hemi, name).find((vertex) => facing(vertex) > 0.2);
           if (middle === undefined) continue;
           const [x, y] = at(middle);
-          if (x < cell.x || x > cell.x + cell.width || y < cell.y + 20 || y > cell.y + cell.height) continue;
+          const half = NAME.letter * name.length / 2;
+          const overlaps = written.some((other) => Math.abs(other.x - x) < half + other.half && Math.abs(other.y - y) < NAME.height);
+          if (overlaps || x < cell.x || x > cell.x + cell.width || y < cell.y + 20 || y > cell.y + cell.height) continue;
+          if (atRest && !this.isForemost(cell, middle)) continue;
+          written.push({ x, y, half });
           parts.push(svg("text", { x, y: y + 4, "text-anchor": "middle", class: "area" }, name));
         }
       }
@@ -448,8 +486,16 @@ class Viewer {
     this.overlay.replaceChildren(...parts);
   }
 
+  /** Whether nothing of the surface lies well before a vertex. */
+  isForemost(cell, vertex) {
+    const { surface, places } = this.placesIn(cell);
+    const [x, y, z] = places.subarray(3 * vertex, 3 * vertex + 3);
+    const hit = vertexAt(places, surface.faces, x, y);
+    return !hit || hit.depth - z < HIDDEN;
+  }
+
   fromTheMiddleOf(hemi, name) {
-    const key = `${this.surfaceKey(hemi)} ${this.plan.rois[hemi]} ${name}`;
+    const key = `${this.surfaceKey(hemi)} ${this.plan.rois.file} ${name}`;
     if (!this.middles.has(key)) {
       const surface = this.surfaces.get(this.surfaceKey(hemi));
       const member = this.memberOf(hemi, name);
@@ -504,8 +550,8 @@ class Viewer {
     canvas.addEventListener("keydown", (event) => this.key(event));
     canvas.addEventListener("webglcontextlost", (event) => {
       event.preventDefault();
-      if (!viewers.has(this.place)) return; // it was ended
-      this.place.replaceChildren(element("div", { class: "problem", role: "alert" }, "The graphics card has given up this picture. Reload the page."));
+      if (viewers.get(this.place) !== this) return; // it was ended
+      this.beginAnew();
     });
     let width = 0;
     new ResizeObserver(() => {
@@ -513,6 +559,22 @@ class Viewer {
       width = this.stage.clientWidth;
       this.draw();
     }).observe(this.stage);
+  }
+
+  /** Draw everything again on another canvas: the graphics card has given up this one. */
+  beginAnew() {
+    const [recently, now] = [this.begun, Date.now()];
+    if (recently && now - recently < PATIENCE) {
+      this.place.replaceChildren(element("div", { class: "problem", role: "alert" }, "The graphics card has given up this picture. Reload the page."));
+      return;
+    }
+    const { plan, look } = this;
+    const viewer = new Viewer(this.place, this.tellServer);
+    viewers.set(this.place, viewer);
+    viewer.begun = now;
+    viewer.look = look;
+    viewer.planText = this.planText;
+    if (plan) viewer.take(plan);
   }
 
   move(map, how) {
@@ -620,6 +682,8 @@ class Viewer {
   tell(hemi, vertices) {
     this.picked = { hemi, vertices };
     this.drawOverlay(this.cells().cells);
-    this.tellServer("picked", this.picked);
+    // Numbered, so that what was cleared can be picked again.
+    this.picks = (this.picks ?? 0) + 1;
+    this.tellServer("picked", { ...this.picked, number: this.picks });
   }
 }
