@@ -159,9 +159,10 @@ def _say_no_results(shown: Shown, where: pd.DataFrame) -> None:
 
 
 def _show_methods(shown: Shown, subject: str, picked: Picked, known: pd.DataFrame) -> None:
-    """Draw a row per method, and what is to be known about the numbers."""
+    """Draw a column per method, and what is to be known about the numbers."""
     rows = method_rows(shown.runs, shown.source, subject, picked, shown.how.layer)
     several = len(picked.columns) > 1
+    twice = rows["method"].duplicated(keep=False)  # at the layer that is shown, and at its own best
     printed = pd.DataFrame(
         {
             "mean r" if several else "r": [_number(r) for r in rows["r"]],
@@ -175,9 +176,9 @@ def _show_methods(shown: Shown, subject: str, picked: Picked, known: pd.DataFram
             ],
             "r / ceiling": [_number(share, 2) for share in rows["r_over_ceiling"]],
         },
-        index=pd.Index(rows["method"], name="method"),
+        index=rows["method"].where(~(twice & rows["own"]), rows["method"] + " (own best)").to_list(),
     )
-    st.table(printed, border="horizontal")
+    st.table(printed.T, border="horizontal")  # narrower so than a row per method
     st.caption(" ".join(_about_the_methods(shown, subject, picked, known, rows)))
 
 

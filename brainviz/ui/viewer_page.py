@@ -44,6 +44,7 @@ h1 {{ font-size: 1.15rem; }}
 <h1>{title}</h1>
 <div class="viewer"></div>
 <p class="about">{about}</p>
+<details class="about"><summary>Provenance in full</summary><dl>{full}</dl></details>
 <script type="application/json" id="files">{files}</script>
 <script type="application/json" id="plan">{plan}</script>
 <script type="module">{start}</script>
@@ -85,12 +86,16 @@ def viewer_page(
 
     link_modules(send_module)
     plan = make_plan(maps, dict.fromkeys(SURFACES, MESH), scale, look, send, **more)
-    about = " · ".join(f"{name}: {value}" for name, value in provenance.fields().items())
+    full = {
+        name: ", ".join(value) if isinstance(value, tuple) else str(value)
+        for name, value in provenance.fields().items()
+    }
     return PAGE.format(
         title=html.escape(title),
         css=(ASSETS / "viewer.css").read_text("utf-8"),
         imports=_in_script({"imports": modules}),
-        about=html.escape(about),
+        about=html.escape(provenance.line()),
+        full="".join(f"<dt>{name}</dt><dd>{html.escape(value)}</dd>" for name, value in full.items()),
         files=_in_script(files),
         plan=_in_script(plan),
         start=START.replace("LAST", MODULES[-1]),

@@ -73,7 +73,7 @@ def test_a_vertex(choose_runs: Any, finish: Any, inspect: Any, source: Source) -
     assert "**In** V1v, V1." in place
     assert "Column 4 of the responses of subj01." in place
     assert "0.80 of the variance, so that r is at most 0.89" in place
-    table = at.table[0].value
+    table = at.table[0].value.T
     assert table["r"].to_dict() == {"untuned": "0.250", "contrastive": "0.180"}
     assert table["95 % interval"].to_dict() == {"untuned": "0.150 to 0.350", "contrastive": "0.080 to 0.280"}
     assert table["layer"].to_dict() == {
@@ -116,7 +116,7 @@ def test_a_patch_is_averaged(choose_runs: Any, finish: Any, inspect: Any, source
     assert "**In** V1 (3), V1v (2), V1d (1)." in at.markdown[0].value
     xyz = places(source, "subj01", Picked("lh", (4, 6, 40)))[["x", "y", "z"]].mean()
     assert f"**Centre** x {xyz['x']:.1f}".replace("-", "−") in at.markdown[0].value
-    assert at.table[0].value["mean r"].to_list() == ["0.150"]
+    assert at.table[0].value.T["mean r"].to_list() == ["0.150"]
     said = captions(at)
     assert "untuned: 2 of the 3 vertices have results." in said
     assert "averaged over 2 vertices" in said
@@ -133,7 +133,7 @@ def test_at_another_layer_the_own_best_is_shown_beside(choose_runs: Any, finish:
     choice = choose_runs("V1v")
     finish(choice, untuned=0.3)
     at, _ = inspect(choice, 4, how=How("classifier.5"))
-    table = at.table[0].value
+    table = at.table[0].value.T
     assert table["r"].to_list() == ["0.300", "0.250"]
     assert table["layer"].to_list() == ["classifier.5", "classifier.6 (own best)"]
     assert table["95 % interval"].to_list() == ["–", "0.150 to 0.350"]
@@ -158,7 +158,7 @@ def test_a_method_without_results_here(choose_runs: Any, finish: Any, inspect: A
     finish(choose_runs("V1v"), untuned=0.3, contrastive=0.5)
     finish(choose_runs("V1d"), untuned=0.4)
     at, _ = inspect(choice, 40, inspect="contrastive")
-    assert list(at.table[0].value.index) == ["untuned"]
+    assert list(at.table[0].value.T.index) == ["untuned"]
     assert "No results here of contrastive." in captions(at)
     assert "There are no results of contrastive here." in at.info[0].value
 
@@ -193,5 +193,5 @@ def test_undefined_r(choose_runs: Any, finish: Any, inspect: Any) -> None:
     planted[4] = np.nan
     finish(choice, untuned=planted)
     at, _ = inspect(choice, 4)
-    assert at.table[0].value["r"].to_list() == ["–"]
+    assert at.table[0].value.T["r"].to_list() == ["–"]
     assert "r is undefined" in captions(at)
