@@ -1,4 +1,4 @@
-"""Where results are kept (`BRAINVIZ_CACHE`) and what `brainviz.toml` names: data sets, network weights, meshes."""
+"""Where results are kept (`BRAINVIZ_CACHE`) and what `brainviz.toml` names: data sets, weights, tasks, meshes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 #: Tables of `brainviz.toml` in which the user gives names to paths, with the names that brainviz keeps for itself.
 TABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"datasets": ("demo",), "weights": ("imagenet", "demo", "random")}
+    {
+        "datasets": ("demo",),
+        "weights": ("imagenet", "demo", "random"),
+        "tasks": ("demo-objects", "demo-textures"),
+    }
 )
 #: Keys of the table [meshes].
 MESH_KEYS = ("folder",)
@@ -32,8 +36,9 @@ class Config:
     ----------
     path : Path or None
         The file that was read.
-    datasets, weights : mapping of str to Path
-        Folders of data sets and files of network weights by name. They need not exist: a disk may not be mounted today.
+    datasets, weights, tasks : mapping of str to Path
+        Folders of data sets, files of network weights and folders of classification tasks by name. They need not
+        exist: a disk may not be mounted today.
     meshes : Path or None
         Folder of the finer fsaverage meshes, as `brainviz.figures.meshes.load_mesh` reads them. It need not exist.
     """
@@ -41,6 +46,7 @@ class Config:
     path: Path | None = None
     datasets: Mapping[str, Path] = field(default_factory=dict)
     weights: Mapping[str, Path] = field(default_factory=dict)
+    tasks: Mapping[str, Path] = field(default_factory=dict)
     meshes: Path | None = None
 
 

@@ -40,11 +40,15 @@ def test_cache_dir_that_cannot_be_made(tmp_path, monkeypatch):
 
 
 def test_names_and_paths(write_config, tmp_path):
-    path = write_config('[datasets]\nnsd = "data/nsd"\nfar = "/mnt/far"\nhome = "~/d"\n[weights]\nmine = "../w.pth"\n')
+    path = write_config(
+        '[datasets]\nnsd = "data/nsd"\nfar = "/mnt/far"\nhome = "~/d"\n[weights]\nmine = "../w.pth"\n'
+        '[tasks]\nplaces365 = "data/places"\n'
+    )
     config = load_config()
     assert config.path == path
     assert config.datasets == {"nsd": tmp_path / "data/nsd", "far": Path("/mnt/far"), "home": Path.home() / "d"}
     assert config.weights == {"mine": tmp_path.parent / "w.pth"}
+    assert config.tasks == {"places365": tmp_path / "data/places"}
 
 
 def test_no_file_is_an_empty_config(monkeypatch, tmp_path):
@@ -65,6 +69,11 @@ def test_no_file_is_an_empty_config(monkeypatch, tmp_path):
         ('datasets = "x"', "must be a table"),
         ('[datasets]\ndemo = "x"', "keeps for itself"),
         ('[weights]\nimagenet = "x"', "keeps for itself"),
+        ('[task]\nx = "y"', "unknown table 'task'.*write 'tasks' instead"),
+        ("[tasks]\nx = 3", r"\[tasks\] x.*must be a path in quotes"),
+        ('tasks = "x"', "'tasks'.*must be a table"),
+        ('[tasks]\ndemo-objects = "x"', "demo-objects.*keeps for itself"),
+        ('[tasks]\ndemo-textures = "x"', "demo-textures.*keeps for itself"),
         ("[datasets", "not a TOML file"),
         ('[mesh]\nfolder = "x"', "mesh.*write 'meshes' instead"),
         ('[meshes]\nfoldr = "x"', r"key in \[meshes\] 'foldr'.*write 'folder' instead"),

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,17 @@ from brainviz.datasets.base import ImageSet
 from brainviz.datasets.npy import open_npy
 from brainviz.errors import DatasetError
 
+#: How a picture becomes a square: resized whatever its shape, or its middle cut out.
+Fit = Literal["squeezed", "cut out"]
+
 #: File name endings of pictures, in lower case.
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
 #: What lies behind transparent pixels: mid-grey, the usual background of a stimulus display.
 BACKGROUND = (128, 128, 128)
+
+#: Side of the square that is cut from the middle of a picture whose shorter side has so many pixels (methods, 5).
+CROP, SHORTER_SIDE = 224, 256
 
 #: What Pillow raises for damaged files, beside OSError.
 _DAMAGED = (SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error, Image.DecompressionBombError)
@@ -87,6 +94,45 @@ def pixel_digest(image: Image.Image) -> str:
     return digest.hexdigest()
 
 
+def squeezed(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """Return a picture resized to a square, whatever its shape: Pillow's antialiased bilinear filter.
+
+    Parameters
+    ----------
+    image : PIL image, mode RGB
+    size : int
+        Side in pixels.
+
+    Returns
+    -------
+    (size, size, 3) uint8 array
+    """
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def cut_out(image: Image.Image, size: int = CROP) -> NDArray[np.uint8]:
+    """Return the middle of a picture: its shorter side is resized to 256/224 of `size`, and a square is cut out.
+
+    As torchvision's ``Resize(256)`` and ``CenterCrop(224)`` for size 224 (methods, section 5): antialiased bilinear,
+    and the picture keeps its proportions.
+
+    Parameters
+    ----------
+    image : PIL image, mode RGB
+    size : int
+        Side of the square in pixels: what the network was made for.
+
+    Returns
+    -------
+    (size, size, 3) uint8 array
+    """
+    short = round(size * SHORTER_SIDE / CROP)
+    width, height = (max(short, int(short * side / min(image.size))) for side in image.size)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(resized.crop((left, top, left + size, top + size)))
+
+
 def worker_threads() -> int:
     """Return how many threads to decode or digest with: the processors this process may use, at most 8."""
     return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
@@ -98,11 +144,11 @@ def image_array(
     size: int,
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
+    fit: Fit = "squeezed",
 ) -> NDArray[np.uint8]:
-    """Return all pictures resized to `size` x `size`, decoded at most once: the array is kept in `folder`.
+    """Return all pictures as squares of `size` x `size`, decoded at most once: the array is kept in `folder`.
 
-    Resizing is Pillow's antialiased bilinear filter, to a square whatever the picture's shape. Two processes may call
-    this at once: each writes under a name of its own and renames at the end.
+    Two processes may call this at once: each writes under a name of its own and renames at the end.
 
     Parameters
     ----------
@@ -115,6 +161,8 @@ def image_array(
         Made if needed. The file's name is a digest of `digests` and `size`.
     progress : callable, optional
         Called with (pictures done, n).
+    fit : {"squeezed", "cut out"}
+        How a picture becomes a square: by `squeezed` or by `cut_out`.
 
     Returns
     -------
@@ -132,13 +180,14 @@ def image_array(
             got=f"{len(digests)} digests",
             expected=f"{len(images)}, one per picture",
         )
-    name = hashlib.blake2b("\n".join([f"uint8 bilinear {size}", *digests]).encode(), digest_size=16).hexdigest()
+    how = f"uint8 bilinear {size}" if fit == "squeezed" else f"uint8 bilinear {fit} {size}"
+    name = hashlib.blake2b("\n".join([how, *digests]).encode(), digest_size=16).hexdigest()
     path = folder / f"images-{size}-{name}.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".{path.stem}.{uuid.uuid4().hex}.tmp"
         try:
-            _write_array(temporary, images, digests, size, progress)
+            _write_array(temporary, images, digests, size, progress, squeezed if fit == "squeezed" else cut_out)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -147,7 +196,12 @@ def image_array(
 
 
 def _write_array(
-    path: Path, images: ImageSet, digests: Sequence[str], size: int, progress: Callable[[int, int], None] | None
+    path: Path,
+    images: ImageSet,
+    digests: Sequence[str],
+    size: int,
+    progress: Callable[[int, int], None] | None,
+    square: Callable[[Image.Image, int], NDArray[np.uint8]],
 ) -> None:
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(images), size, size, 3))
 
@@ -159,7 +213,7 @@ def _write_array(
                 got=str(images.paths[row]),
                 mend="check the data set again; runs made with the old picture stay as they are.",
             )
-        array[row] = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+        array[row] = square(image, size)
 
     pool = ThreadPoolExecutor(worker_threads())
     try:

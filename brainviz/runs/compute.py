@@ -1,16 +1,14 @@
 """From a spec to result files: reads data, calls training and encoding, and writes what they return.
 
-One function per kind, here, in `brainviz.runs.encode` and in `brainviz.runs.compare`; each writes into the run's
-folder and returns the scalars of ``result.json``. Nothing here knows who asked, or who computes: the queue calls it in
-a process of its own, a test may call it directly.
+One function per kind, here or in a module of its own (`encode`, `compare`, `classify`, `landscape`); each writes into
+the run's folder and returns the scalars of ``result.json``. Nothing here knows who asked, or who computes: the queue
+calls it in a process of its own, a test may call it directly.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,33 +16,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainviz.datasets.splits import hold_out
-from brainviz.errors import RunError, SpecError, WeightsError
+from brainviz.errors import RunError, SpecError
+from brainviz.runs.classify import classification
 from brainviz.runs.compare import comparison
 from brainviz.runs.context import Context, open_pictures, read_images, read_responses
 from brainviz.runs.encode import encoding
-from brainviz.runs.requests import require_roi, weights_path
-from brainviz.runs.specs import ComparisonSpec, EncodingSpec, FeaturesSpec, FinetuneSpec, NetworkFields, Spec
+from brainviz.runs.landscape import landscape
+from brainviz.runs.networks import FEATURE_BATCH, WEIGHTS, open_backbone, open_state, passes, scratch
+from brainviz.runs.requests import require_roi
+from brainviz.runs.specs import (
+    ClassificationSpec,
+    ComparisonSpec,
+    EncodingSpec,
+    FeaturesSpec,
+    FinetuneSpec,
+    LandscapeSpec,
+    Spec,
+)
 from brainviz.runs.store import Run, Store, atomic_file, write_array
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from brainviz.models.contrastive import ContrastiveNetwork
     from brainviz.models.regression import RegressionNetwork
     from brainviz.runs.context import Pictures
     from brainviz.training.fit import Objective
 
-#: File of a fine-tuned network's state.
-WEIGHTS = "weights.safetensors"
-
-#: Pictures that pass through the network at a time when features are read; does not change the result.
-FEATURE_BATCH = 64
-
 #: Resamples of the test pictures for the interval of the information bound.
 INFORMATION_RESAMPLES = 1000
-
-#: Features, before PCA, that are in memory or on the disk at a time.
-PASS_BYTES = 3 * 2**30
 
 
 def compute(spec: Spec, context: Context) -> dict[str, Any]:
@@ -74,6 +72,10 @@ def compute(spec: Spec, context: Context) -> dict[str, Any]:
         return encoding(spec, context)
     if isinstance(spec, ComparisonSpec):
         return comparison(spec, context)
+    if isinstance(spec, ClassificationSpec):
+        return classification(spec, context)
+    if isinstance(spec, LandscapeSpec):
+        return landscape(spec, context)
     raise RunError("Nothing here computes this kind of run.", got=spec.kind)
 
 
@@ -217,7 +219,7 @@ def features(spec: FeaturesSpec, context: Context) -> dict[str, Any]:
     """
     from brainviz.encoding.features import layer_features
     from brainviz.encoding.pca import fit_pca
-    from brainviz.models.backbones import IMAGENET_MEAN, IMAGENET_STD, load_tuned_backbone
+    from brainviz.models.backbones import IMAGENET_MEAN, IMAGENET_STD
 
     pictures = open_pictures(spec, spec, context)
     known = _known_layers(spec, context.store)
@@ -227,10 +229,7 @@ def features(spec: FeaturesSpec, context: Context) -> dict[str, Any]:
     wanted = tuple(layer for layer in spec.layers if layer not in known)
     if wanted:
         images = read_images(pictures, spec.image_size, context)
-        if spec.finetune is not None:
-            backbone = load_tuned_backbone(spec.network, context.finished(spec.finetune).file(WEIGHTS))
-        else:
-            backbone = open_backbone(spec, spec.seed, context)
+        backbone = open_state(spec, context)
         for layers in passes(backbone, wanted, images):
             with scratch(context) as folder:
                 found = layer_features(
@@ -287,52 +286,3 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def passes(backbone: nn.Module, layers: Sequence[str], images: NDArray[np.uint8]) -> list[tuple[str, ...]]:
-    """Divide layers into groups, in order, whose features together take at most `PASS_BYTES`, or hold one layer."""
-    from brainviz.encoding.features import layer_features
-    from brainviz.models.backbones import IMAGENET_MEAN, IMAGENET_STD
-
-    groups: list[tuple[str, ...]] = []
-    held = 0
-    for layer, one in layer_features(backbone, layers, images[:1], IMAGENET_MEAN, IMAGENET_STD).items():
-        size = one.nbytes * len(images)
-        if groups and held + size <= PASS_BYTES:
-            groups[-1] = (*groups[-1], layer)
-            held += size
-        else:
-            groups.append((layer,))
-            held = size
-    return groups
-
-
-def open_backbone(spec: NetworkFields, seed: int, context: Context) -> nn.Module:
-    """Return the untuned network that a spec names.
-
-    Raises
-    ------
-    WeightsError
-        A local weights file was asked for and its place is not known, or its contents have changed.
-    """
-    from brainviz.models.backbones import load_backbone
-
-    path = None
-    if spec.weights == "file" and (path := weights_path(spec.weights_digest, context.store.cache)) is None:
-        raise WeightsError(
-            "Nobody remembers where this weights file is.",
-            got=f"SHA-256 {spec.weights_digest}",
-            mend="ask for the run again and name the file.",
-        )
-    return load_backbone(spec.network, spec.weights, spec.weights_digest, path, seed)
-
-
-@contextmanager
-def scratch(context: Context) -> Iterator[Path]:
-    """Yield a folder inside the run's for what is too large to keep, removed afterwards."""
-    folder = context.path / "scratch"
-    folder.mkdir(exist_ok=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)

@@ -10,7 +10,16 @@ from itertools import islice
 from typing import Any
 
 from brainviz.errors import SpecError
-from brainviz.runs.specs import ComparisonSpec, EncodingSpec, FeaturesSpec, FinetuneSpec, Spec, network_of
+from brainviz.runs.specs import (
+    ClassificationSpec,
+    ComparisonSpec,
+    EncodingSpec,
+    FeaturesSpec,
+    FinetuneSpec,
+    LandscapeSpec,
+    Spec,
+    network_of,
+)
 from brainviz.runs.store import Run, Store
 
 #: An estimate rests on the median of this many latest runs.
@@ -68,10 +77,14 @@ def likeness(spec: Spec) -> tuple[Any, ...]:
 
 
 def work(spec: Spec, store: Store) -> float:
-    """Return the size of a run: pictures times epochs (finetune), layers (features), layers and ROIs (encoding), or
-    permutations and ROIs (comparison).
+    """Return the size of a run: pictures times epochs (finetune), layers (features, classification), layers and ROIs
+    (encoding), permutations and ROIs (comparison), or pairs of models (landscape).
     """
     images = _n_images(spec, store)
+    if isinstance(spec, LandscapeSpec):
+        return images * len(spec.models) ** 2
+    if isinstance(spec, ClassificationSpec):
+        return images * len(spec.readouts)
     if isinstance(spec, FinetuneSpec):
         return images * spec.epochs
     if isinstance(spec, ComparisonSpec):
@@ -83,12 +96,19 @@ def work(spec: Spec, store: Store) -> float:
 
 
 def _n_images(spec: Spec, store: Store) -> float:
-    """Return the subject's number of pictures, as remembered with the data set; 1 where nothing is remembered."""
+    """Return the number of the subject's or task's pictures, as remembered; 1 where nothing is remembered."""
+    network = network_of(spec)
     try:
-        known = json.loads((store.cache / "datasets" / f"{spec.dataset}.json").read_text(encoding="utf-8"))
+        if isinstance(network, ClassificationSpec):
+            return float(_remembered(store, "tasks", network.task_fingerprint)["n_images"])
+        return float(_remembered(store, "datasets", spec.dataset)["n_images"][spec.subject])
     except FileNotFoundError:
         return 1.0
-    return float(known["n_images"][spec.subject])
+
+
+def _remembered(store: Store, folder: str, digest: str) -> dict[str, Any]:
+    known: dict[str, Any] = json.loads((store.cache / folder / f"{digest}.json").read_text(encoding="utf-8"))
+    return known
 
 
 def _seconds_per_work(key: tuple[Any, ...], store: Store) -> float | None:

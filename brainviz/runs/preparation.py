@@ -1,7 +1,8 @@
-"""Checking a data set for the app: once per data set, in a process of its own that outlives the app.
+"""Reading a data set or a classification task for the app: once, in a process of its own that outlives the app.
 
 The child is ``python -m brainviz.runs.preparation NAME``: it writes the demo data set when that is what is asked for,
-checks every file, and leaves a report. ``<cache>/preparation/<name>/`` holds its lock, ``state.json``, ``report.json``
+checks every file, and leaves a report. The name of a task begins with ``task:`` (see `task_key`); its pictures are read
+and remembered. ``<cache>/preparation/<name>/`` holds its lock, ``state.json``, ``report.json``
 and ``log.txt``.
 """
 
@@ -23,6 +24,7 @@ from brainviz.datasets import dataset_folder, dataset_names, open_dataset
 from brainviz.datasets.algonauts import find_root
 from brainviz.datasets.check import Report, check_dataset
 from brainviz.datasets.index import DatasetIndex, remembered_index
+from brainviz.datasets.tasks import build_task_index, open_task, remembered_task_index, task_names
 from brainviz.errors import BrainvizError, DatasetError
 from brainviz.runs.processes import ProcessIdentity, start_detached
 from brainviz.runs.requests import memo_dir
@@ -34,12 +36,15 @@ PROGRESS_SECONDS = 0.3
 #: A check on another host is taken for dead when it has told nothing for so long.
 SILENT_SECONDS = 600.0
 
+#: What the name of a task begins with here.
+TASK = "task:"
+
 STATE, REPORT, LOCK, LOG = "state.json", "report.json", ".lock", "log.txt"
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """How far the check of a data set is.
+    """How far the reading of a data set or task is.
 
     Attributes
     ----------
@@ -58,18 +63,24 @@ class Preparation:
     message: str = ""
 
 
+def task_key(task: str) -> str:
+    """Return the name of a task for the functions of this module."""
+    return TASK + task
+
+
 def start(name: str) -> Preparation:
-    """Start the check of a data set unless it runs already; return at once.
+    """Start the reading of a data set or task unless it runs already; return at once.
 
     Parameters
     ----------
     name : str
-        One of `brainviz.datasets.dataset_names`. Paths are refused: the app serves only what is named.
+        One of `brainviz.datasets.dataset_names`, or `task_key` of one of `brainviz.datasets.tasks.task_names`. Paths
+        are refused: the app serves only what is named.
 
     Raises
     ------
     DatasetError
-        There is no data set of this name.
+        There is no data set or task of this name.
     """
     folder = _folder(name)
     with (folder / LOCK).open("a") as lock:
@@ -83,12 +94,12 @@ def start(name: str) -> Preparation:
 
 
 def status(name: str) -> Preparation:
-    """Return how far the check of a data set is. Quick: reads no big file.
+    """Return how far the reading of a data set or task is. Quick: reads no big file.
 
     Raises
     ------
     DatasetError
-        There is no data set of this name.
+        There is no data set or task of this name.
     """
     folder = _folder(name)
     try:
@@ -103,7 +114,8 @@ def status(name: str) -> Preparation:
         return Preparation("running", state["done"], state["total"], state["message"])
     if state["state"] == "failed":
         return Preparation("failed", message=state["message"])
-    return Preparation("ready") if _still_as_reported(folder) else Preparation("absent")
+    as_read = _task_as_read(folder) if name.startswith(TASK) else _still_as_reported(folder)
+    return Preparation("ready") if as_read else Preparation("absent")
 
 
 def report(name: str) -> Report | None:
@@ -121,6 +133,16 @@ def report(name: str) -> Report | None:
         return None
     found = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     return replace(Report.from_json(found), index=_index_now(found))
+
+
+def _task_as_read(folder: Path) -> bool:
+    """Return whether a task's files still have the contents that were read, as far as size and time tell."""
+    found = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    try:
+        index = remembered_task_index(open_task(found["name"]), memo_dir())
+    except DatasetError:
+        return False
+    return index is not None and bool(index.fingerprint == found["fingerprint"])
 
 
 def _still_as_reported(folder: Path) -> bool:
@@ -142,16 +164,23 @@ def _index_now(found: Mapping[str, Any]) -> DatasetIndex | None:
 
 
 def prepare(name: str, progress: Callable[[str, int, int], None]) -> Path:
-    """Write the demo if that is meant, check the data set and leave the report; return the report's file.
+    """Write the demo if that is meant, check the data set or task and leave the report; return the report's file.
 
     Parameters
     ----------
     name : str
-        One of `brainviz.datasets.dataset_names`.
+        As for `start`.
     progress : callable
         Takes what is being done, files done, files in all.
     """
     folder = _folder(name)
+    if name.startswith(TASK):
+        progress("finding the pictures", 0, 0)
+        task = open_task(name.removeprefix(TASK))
+        known = build_task_index(task, memo_dir(), lambda done, total: progress("reading pictures", done, total))
+        facts = {"name": task.name, "fingerprint": known.fingerprint, "layout": task.layout}
+        write_json(folder / REPORT, {**facts, "n_images": len(task), "n_classes": len(task.classes)})
+        return folder / REPORT
     progress("finding the data set", 0, 0)
     root = dataset_folder(name)
     found = check_dataset(root, memo_dir(), lambda done, total: progress("checking files", done, total))
@@ -162,8 +191,10 @@ def prepare(name: str, progress: Callable[[str, int, int], None]) -> Path:
 
 
 def _folder(name: str) -> Path:
-    if name not in dataset_names():
-        raise DatasetError("There is no data set of this name.", got=name, expected=", ".join(dataset_names()))
+    known = task_names() if name.startswith(TASK) else dataset_names()
+    if name.removeprefix(TASK) not in known:
+        what = "classification task" if name.startswith(TASK) else "data set"
+        raise DatasetError(f"There is no {what} of this name.", got=name.removeprefix(TASK), expected=", ".join(known))
     folder = cache_dir() / "preparation" / quote(name, safe="")
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -19,6 +19,16 @@ from pydantic.fields import FieldInfo
 
 from brainviz.config import cache_dir, load_config, nearest
 from brainviz.datasets.base import HEMISPHERE_NAMES, HEMISPHERES, MIN_ROI_VERTICES, Dataset
+from brainviz.datasets.tasks import (
+    DEMO_TASKS,
+    Task,
+    TaskIndex,
+    build_task_index,
+    open_task,
+    remembered_task_index,
+    task_names,
+    tasks_of,
+)
 from brainviz.errors import DatasetError, SpecError
 from brainviz.runs.specs import (
     METHOD_DEFAULTS,
@@ -26,10 +36,12 @@ from brainviz.runs.specs import (
     SEPARATOR,
     SPEC_CLASSES,
     UNTUNED,
+    ClassificationSpec,
     ComparisonSpec,
     EncodingSpec,
     FeaturesSpec,
     FinetuneSpec,
+    LandscapeSpec,
     Spec,
     only_for,
     spec_error,
@@ -53,16 +65,18 @@ LAYERS_OF_KIND: Mapping[str, tuple[type[Spec], ...]] = {
     "features": (FeaturesSpec, FinetuneSpec),
     "encoding": (EncodingSpec, FeaturesSpec, FinetuneSpec),
     "comparison": (ComparisonSpec, EncodingSpec, FeaturesSpec, FinetuneSpec),
+    "classification": (ClassificationSpec, FinetuneSpec),
+    "landscape": (LandscapeSpec, ClassificationSpec, FinetuneSpec),
 }
 
 #: Fields that are no settings: they are chosen with the data, found out, or made here.
 NOT_SETTINGS = frozenset(
     {"kind", "version", "dataset", "subject", "hemi", "roi", "method", "weights_digest"}
-    | {"features", "finetune", "first", "second"}
+    | {"features", "finetune", "first", "second", "models", "task_fingerprint", "logits"}
 )
 
 #: Settings that belong to a network: a data set's suggestions for another network do not apply.
-NETWORK_SETTINGS = ("weights", "image_size", "layers")
+NETWORK_SETTINGS = ("weights", "image_size", "layers", "readouts", "readout")
 
 
 @dataclass(frozen=True)
@@ -144,7 +158,7 @@ def field_table(kind: str) -> tuple[SettingField, ...]:
 
 def methods(kind: str) -> tuple[str, ...]:
     """Return the methods that a kind of run knows, the usual one first."""
-    return {"finetune": TUNED, "comparison": (*TUNED, RANDOM, UNTUNED)}.get(kind, STATES)
+    return {"finetune": TUNED, "comparison": (*TUNED, RANDOM, UNTUNED), "landscape": TUNED}.get(kind, STATES)
 
 
 def require_kind(kind: str) -> None:
@@ -202,6 +216,11 @@ def default_settings(
     settings |= {"weights": backbones.default_weights(network), "image_size": backbones.default_image_size(network)}
     if "layers" in fields:
         settings["layers"] = backbones.candidate_layers(network)
+    if "readouts" in fields:
+        settings["readouts"] = (backbones.logit_layer(network),)
+        settings["task"] = next(iter(tasks_of(dataset)), "")
+    if "readout" in fields:
+        settings["readout"] = backbones.logit_layer(network)
     usable = {
         name: value
         for name, value in suggested.items()
@@ -256,12 +275,16 @@ def make_spec(
     method = _known_method(method or methods(kind)[0], methods(kind))
     baseline = _known_method(str(values.pop("baseline", UNTUNED)), STATES) if kind == "comparison" else None
     _require_known(kind, (method, baseline) if baseline else (method,), values)
-    dataset.require_subject(subject)
-    _require_pictures(index, subject)
-    place = _Place(dataset, index, subject, hemi, roi, allow_files)
+    subjects = [name.strip() for name in subject.split(SEPARATOR)] if kind == "landscape" else [subject]
+    for name in subjects:
+        dataset.require_subject(name)
+        _require_pictures(index, name)
+    place = _Place(dataset, index, subjects[0], hemi, roi, allow_files)
     spec: Spec
     if kind == "comparison":
         spec = _comparison(place, (method, baseline or UNTUNED), values)
+    elif kind == "landscape":
+        spec = _landscape([replace(place, subject=name) for name in subjects], method, values)
     else:
         spec = _one_spec(kind, place, method, values)
     remember_dataset(dataset, index)
@@ -298,6 +321,30 @@ def compare(first: Sequence[EncodingSpec], second: Sequence[EncodingSpec], **set
         pairs = sorted(zip(first, second, strict=True), key=lambda pair: pair[0].areas)
         first, second = [one for one, _ in pairs], [other for _, other in pairs]
     return _build(ComparisonSpec, {**fields, **settings}, first=tuple(first), second=tuple(second))
+
+
+def lay_out(models: Sequence[ClassificationSpec], **settings: Any) -> LandscapeSpec:
+    """Return the spec of the landscape of these models.
+
+    Parameters
+    ----------
+    models : sequence of ClassificationSpec
+        Of one task; the order does not matter.
+    **settings
+        ``readout`` and whatever else `specs.LandscapeSpec` has.
+
+    Raises
+    ------
+    SpecError
+        The models cannot be compared.
+    """
+    # In one order, whichever they were picked in, so that the same landscape is one run.
+    each = sorted({model.run_id: model for model in models}.items())
+    fields = {
+        "dataset": next((model.dataset for _, model in each if model.dataset), ""),
+        "subject": SEPARATOR.join(sorted({model.subject for _, model in each} - {""})),
+    }
+    return _build(LandscapeSpec, {**fields, **settings}, models=tuple(model for _, model in each))
 
 
 @dataclass(frozen=True)
@@ -350,13 +397,34 @@ def _comparison(place: _Place, pair: tuple[str, str], values: Mapping[str, Any])
     return compare(runs[pair[0]], runs[pair[1]], **of_comparison)
 
 
+def _landscape(places: Sequence[_Place], method: str, values: Mapping[str, Any]) -> LandscapeSpec:
+    """Return the landscape of a method's networks, one per subject and ROI, and the untuned one."""
+    usual = default_settings("landscape", places[0].dataset, values.get("network"), method)
+    of_landscape = {name: {**usual, **values}[name] for name in usual if name in LandscapeSpec.model_fields}
+    if "readouts" not in values:
+        values = {**values, "readouts": (of_landscape["readout"],)}
+    models = [
+        _one_spec("classification", replace(place, hemi=hemi, roi=roi), method, _known_to(method, values))
+        for place in places
+        for hemi, roi in place.areas()
+    ]
+    models.append(_one_spec("classification", places[0], UNTUNED, _known_to(UNTUNED, values)))
+    return lay_out([model for model in models if isinstance(model, ClassificationSpec)], **of_landscape)
+
+
+def _known_to(method: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a classification that mean something for a method."""
+    known = {field.name for field in field_table("classification") if method in field.methods}
+    return {name: value for name, value in values.items() if name in known}
+
+
 def _one_spec(kind: str, place: _Place, method: str, values: Mapping[str, Any]) -> Spec:
-    """Return the spec of a finetune, features or encoding run."""
+    """Return the spec of a finetune, features, encoding or classification run."""
     settings = default_settings(kind, place.dataset, values.get("network"), method) | dict(values)
     if method == RANDOM:
         settings["weights"] = RANDOM
     tuning_hemi, tuning_roi = settings.pop("tuning_hemi", ""), settings.pop("tuning_roi", "")
-    if kind != "features" or method in TUNED:
+    if kind in ("finetune", "encoding") or method in TUNED:
         place.areas()
     resolved = _resolved(
         settings["network"], str(settings["weights"]), place.allow_files, _file_state(str(settings["weights"]))
@@ -382,10 +450,62 @@ def _one_spec(kind: str, place: _Place, method: str, values: Mapping[str, Any]) 
     if kind == "finetune":
         assert finetune is not None
         return finetune
+    if kind == "classification":
+        return _classification(place, finetune, settings)
     # The seed of weights that are not drawn at random would only make another run of the same features.
     of_features = settings if resolved.name == RANDOM and finetune is None else settings | {"seed": 0}
     features = _build(FeaturesSpec, of_features, finetune=finetune)
     return features if kind == "features" else _build(EncodingSpec, settings, features=features)
+
+
+def _classification(place: _Place, finetune: FinetuneSpec | None, settings: Mapping[str, Any]) -> ClassificationSpec:
+    """Return the spec of classifying a task's pictures with a network state."""
+    from brainviz.models.backbones import logit_layer, require_layers
+
+    readouts = _listed(settings["readouts"], ClassificationSpec.model_fields["readouts"])
+    require_layers(settings["network"], readouts)
+    task, fingerprint = known_task(str(settings["task"]), place.allow_files)
+    # What has no part in the result would only make another run of it.
+    own: dict[str, Any] = {} if finetune is not None else {"dataset": "", "subject": ""}
+    own |= {} if settings["weights"] == RANDOM and finetune is None else {"seed": 0}
+    found = {"task": task, "task_fingerprint": fingerprint, "logits": logit_layer(settings["network"])}
+    return _build(ClassificationSpec, {**settings, **own, **found}, finetune=finetune)
+
+
+def known_task(name: str, allow_files: bool = False) -> tuple[str, str]:
+    """Return a task's name and fingerprint; its pictures must have been read, unless the command line asks.
+
+    Parameters
+    ----------
+    name : str
+        One of `brainviz.datasets.tasks.task_names`; a folder too where `allow_files`.
+    allow_files : bool
+        As for `make_spec`; pictures that were not read yet are then read now.
+
+    Raises
+    ------
+    SpecError
+        No task is named, or it was not read yet.
+    DatasetError
+        There is no such task.
+    """
+    names = task_names()
+    if not name or (name not in names and not allow_files):
+        raise SpecError(
+            "There is no such classification task." if name else "No classification task is named.",
+            got=repr(name),
+            expected=", ".join(names),
+            mend=_suggestion(name, names) or "name one of these; others are named under [tasks] in brainviz.toml.",
+        )
+    task = open_task(name)
+    index = build_task_index(task, memo_dir()) if allow_files else remembered_task_index(task, memo_dir())
+    if index is None:
+        raise SpecError(
+            f"The pictures of the task {name!r} have not been read yet, or have changed since.",
+            mend="read them from the page of the tasks, or ask from the command line.",
+        )
+    remember_task(task, index)
+    return task.name, index.fingerprint
 
 
 def _finetune(place: _Place, method: str, settings: Mapping[str, Any]) -> FinetuneSpec:
@@ -540,6 +660,42 @@ def load_dataset(
             mend="ask for the run again: it will be another run, about the data as they are now.",
         )
     return dataset, index
+
+
+def remember_task(task: Task, index: TaskIndex) -> None:
+    """Remember where the pictures are that a task's fingerprint names."""
+    facts = {"name": task.name, "root": str(task.root), "layout": task.layout, "n_images": len(task)}
+    _remember(cache_dir() / "tasks" / f"{index.fingerprint}.json", facts)
+
+
+def load_task(
+    fingerprint: str, cache: Path | None = None, progress: Callable[[int, int], None] | None = None
+) -> tuple[Task, TaskIndex]:
+    """Return the task with this fingerprint, after making sure that its files still have the contents that it names.
+
+    Raises
+    ------
+    DatasetError
+        Nothing is remembered of it, or its files have changed.
+    """
+    cache = cache or cache_dir()
+    path = cache / "tasks" / f"{fingerprint}.json"
+    if not path.exists():
+        raise DatasetError(
+            f"Nothing is known of the classification task with fingerprint {fingerprint[:12]}.",
+            mend="ask for the run again from a page or the command line, which name the folder.",
+        )
+    known = json.loads(path.read_text(encoding="utf-8"))
+    task = open_task(known["name"] if known["name"] in DEMO_TASKS else Path(known["root"]))
+    index = build_task_index(task, memo_dir(cache), progress)
+    if index.fingerprint != fingerprint:
+        raise DatasetError(
+            f"The pictures of the task {known['name']} in {task.root} have changed since the run was asked for.",
+            got=f"fingerprint {index.fingerprint[:12]}",
+            expected=f"fingerprint {fingerprint[:12]}",
+            mend="ask for the run again: it will be another run, about the pictures as they are now.",
+        )
+    return task, index
 
 
 def remember_weights(digest: str, path: Path) -> None:

@@ -17,7 +17,14 @@ from pydantic.fields import FieldInfo
 from brainviz.errors import SpecError
 
 #: Version of the computing code per kind: raise it when the same spec would give another result.
-CODE_VERSIONS = {"finetune": 3, "features": 2, "encoding": 2, "comparison": 1}
+CODE_VERSIONS = {
+    "finetune": 3,
+    "features": 2,
+    "encoding": 2,
+    "comparison": 1,
+    "classification": 1,
+    "landscape": 1,
+}
 
 Hemisphere = Literal["lh", "rh"]
 
@@ -186,9 +193,7 @@ class FeaturesSpec(NetworkFields, SplitFields, Spec):
     @property
     def method(self) -> str:
         """How the network came to be: ``"untuned"``, ``"random"``, or how it was tuned."""
-        if self.finetune is not None:
-            return self.finetune.method
-        return RANDOM if self.weights == RANDOM else UNTUNED
+        return method_of(self.finetune, self.weights)
 
     @property
     def label(self) -> str:
@@ -321,22 +326,130 @@ def _tested_on(run: EncodingSpec) -> dict[str, Any]:
     return split | {name: getattr(run, name) for name in ("shuffle_images", "n_bootstrap", "seed")}
 
 
-def network_of(spec: Spec) -> FinetuneSpec | FeaturesSpec:
-    """Return the part of a spec that says which network, pictures and split it is about."""
+class ClassificationSpec(NetworkFields, Spec):
+    """Tell a task's classes from the features of a network state, by logistic regression (methods, section 5)."""
+
+    kind: Literal["classification"] = "classification"
+    version: int = CODE_VERSIONS["classification"]
+    # A network that was not tuned knows of no data set, and is classified once for all.
+    dataset: str = Field("", description="of the tuned network; empty without one", pattern=r"^([0-9a-f]{64})?$")
+    subject: str = Field("", description="of the tuned network; empty without one")
+    finetune: FinetuneSpec | None = Field(None, description="the tuned state; none for the untuned network")
+    task: str = setting("", "Task", "name of the classification task", group="task", min_length=1)
+    task_fingerprint: str = Field(description="of the task's pictures and classes", pattern=r"^[0-9a-f]{64}$")
+    readouts: tuple[str, ...] = setting(
+        (), "Classified from", "layers; the logits as they are, others standardised", group="task", min_length=1
+    )
+    logits: str = Field(description="the layer that is not standardised", min_length=1)
+    task_test_share: float = setting(
+        0.15, "Task test share", "share of the task's distinct pictures to test on", group="task", gt=0, lt=1
+    )
+    task_seed: int = setting(0, "Task seed", "of the division into training and test pictures", group="task", ge=0)
+    regularisation: float = setting(
+        1.0, "Inverse regularisation", "C of the logistic regression (L2)", group="task", gt=0
+    )
+    seed: int = setting(0, "Seed", "of random weights", ge=0)
+
+    @field_validator("readouts")
+    @classmethod
+    def _each_once(cls, readouts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(readouts))
+
+    @model_validator(mode="after")
+    def _tuned_state_agrees(self) -> ClassificationSpec:
+        names = ("dataset", "subject", "network", "weights", "weights_digest", "image_size")
+        if self.finetune is None:
+            if self.dataset or self.subject:
+                raise ValueError("a network that was not tuned belongs to no data set and no subject")
+            return self
+        for name in names:
+            if getattr(self, name) != getattr(self.finetune, name):
+                raise ValueError(f"{name} differs from the tuned network's")
+        return self
+
+    def dependencies(self) -> tuple[Spec, ...]:
+        return (self.finetune,) if self.finetune else ()
+
+    @property
+    def method(self) -> str:
+        """How the network came to be: ``"untuned"``, ``"random"``, or how it was tuned."""
+        return method_of(self.finetune, self.weights)
+
+    @property
+    def label(self) -> str:
+        return f"{self.task}: {self.finetune.label if self.finetune else self.method}"
+
+
+class LandscapeSpec(Spec):
+    """Lay models out by how differently they see a task's test pictures (methods, section 6)."""
+
+    kind: Literal["landscape"] = "landscape"
+    version: int = CODE_VERSIONS["landscape"]
+    dataset: str = Field("", description="of the tuned networks; empty without any", pattern=r"^([0-9a-f]{64})?$")
+    subject: str = Field("", description="subjects of the tuned networks, with commas between them")
+    models: tuple[ClassificationSpec, ...] = Field(min_length=2, description="of one task, tested on the same pictures")
+    readout: str = setting("", "Classified from", "the layer that the probabilities come from", group="landscape")
+    with_oracle: bool = setting(
+        True, "Oracle", "also place a model that gives every true class the probability 1", group="landscape"
+    )
+    n_axes: int = setting(10, "InPCA axes", "kept, at most as many as there are models", group="landscape", ge=2)
+    n_neighbors: int = setting(15, "UMAP neighbours", "fewer where there are fewer models", group="landscape", ge=2)
+    min_dist: float = setting(0.1, "UMAP distance", "least distance in the picture", group="landscape", ge=0, lt=1)
+    embedding_seed: int = setting(0, "Embedding seed", "of MDS and UMAP", group="landscape", ge=0)
+
+    @model_validator(mode="after")
+    def _comparable(self) -> LandscapeSpec:
+        first = self.models[0]
+        for model in self.models:
+            for name in ("task", "task_fingerprint", "task_test_share", "task_seed"):
+                if getattr(model, name) != getattr(first, name):
+                    raise ValueError(f"{model.label} is about other pictures: its {name} differs")
+            if self.readout not in model.readouts:
+                raise ValueError(f"{model.label} has no probabilities from {self.readout!r}: {model.readouts}")
+            if model.dataset not in ("", self.dataset):
+                raise ValueError(f"{model.label} is tuned on another data set")
+        if len({model.run_id for model in self.models}) < len(self.models):
+            raise ValueError("a model is named twice")
+        return self
+
+    def dependencies(self) -> tuple[Spec, ...]:
+        return self.models
+
+    @property
+    def label(self) -> str:
+        return f"landscape of {len(self.models)} models, {self.models[0].task}"
+
+
+def method_of(finetune: FinetuneSpec | None, weights: str) -> str:
+    """Return how a network came to be: ``"untuned"``, ``"random"``, or how it was tuned."""
+    if finetune is not None:
+        return finetune.method
+    return RANDOM if weights == RANDOM else UNTUNED
+
+
+def network_of(spec: Spec) -> FinetuneSpec | FeaturesSpec | ClassificationSpec:
+    """Return the part of a spec that says which network it is about, and pictures of which size."""
+    if isinstance(spec, LandscapeSpec):
+        return spec.models[0]
     if isinstance(spec, ComparisonSpec):
         return spec.first[0].features
     if isinstance(spec, EncodingSpec):
         return spec.features
-    assert isinstance(spec, FinetuneSpec | FeaturesSpec)
+    assert isinstance(spec, FinetuneSpec | FeaturesSpec | ClassificationSpec)
     return spec
 
 
-AnySpec = Annotated[FinetuneSpec | FeaturesSpec | EncodingSpec | ComparisonSpec, Field(discriminator="kind")]
+AnySpec = Annotated[
+    FinetuneSpec | FeaturesSpec | EncodingSpec | ComparisonSpec | ClassificationSpec | LandscapeSpec,
+    Field(discriminator="kind"),
+]
 SPEC_CLASSES: dict[str, type[Spec]] = {
     "finetune": FinetuneSpec,
     "features": FeaturesSpec,
     "encoding": EncodingSpec,
     "comparison": ComparisonSpec,
+    "classification": ClassificationSpec,
+    "landscape": LandscapeSpec,
 }
 
 

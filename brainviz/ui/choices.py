@@ -14,7 +14,7 @@ import streamlit as st
 from brainviz.config import cache_dir
 from brainviz.datasets.base import HEMISPHERE_NAMES, MIN_ROI_VERTICES
 from brainviz.runs.requests import make_spec
-from brainviz.runs.specs import Spec, network_of
+from brainviz.runs.specs import ClassificationSpec, Spec, network_of
 from brainviz.runs.store import Run, Store
 from brainviz.ui.sources import Source, roi_sizes
 
@@ -108,6 +108,8 @@ def states(specs: Iterable[Spec], store: Store) -> list[str | None]:
 def split_words(spec: Spec) -> str:
     """Return which pictures the numbers of a run are about."""
     network = network_of(spec)
+    if isinstance(network, ClassificationSpec):
+        return f"{network.task}: {network.task_test_share:.0%} test pictures, split seed {network.task_seed}"
     return f"{network.test_share:.0%} test pictures, split seed {network.split_seed}"
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from brainviz.datasets.base import ImageSet
-from brainviz.datasets.images import BACKGROUND, decode, image_array, pixel_digest
+from brainviz.datasets.images import BACKGROUND, cut_out, decode, image_array, pixel_digest
 from brainviz.errors import DatasetError
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -180,3 +180,27 @@ def test_two_processes_at_once(pictures, tmp_path):
     assert all(process.returncode == 0 for process in running)
     assert len(sums) == 1
     assert len(list((tmp_path / "arrays").iterdir())) == 1
+
+
+@pytest.mark.parametrize("side", [(256, 256), (300, 500), (500, 301), (60, 40), (97, 33), (1, 5)])
+@pytest.mark.parametrize("size", [224, 64])
+def test_a_middle_that_is_cut_out_is_torchvisions(side: tuple[int, int], size: int) -> None:
+    from torchvision import transforms
+
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*side, 3), dtype=np.uint8))
+    short = {224: 256, 64: 73}[size]
+    oracle = transforms.Compose([transforms.Resize(short), transforms.CenterCrop(size)])(image)
+    np.testing.assert_array_equal(cut_out(image, size), np.asarray(oracle))
+
+
+def test_the_two_ways_to_a_square_are_kept_apart(tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(2)]
+    for number, path in enumerate(paths):
+        Image.fromarray(np.roll(RGB, number, axis=0)).save(path)
+    images = ImageSet(tuple(paths), decode)
+    digests = [pixel_digest(image) for image in images]
+    arrays = {fit: image_array(images, digests, 16, tmp_path / "kept", fit=fit) for fit in ("squeezed", "cut out")}
+    for row, image in enumerate(images):
+        np.testing.assert_array_equal(arrays["cut out"][row], cut_out(image, 16))
+    assert not np.array_equal(arrays["squeezed"], arrays["cut out"])
+    np.testing.assert_array_equal(image_array(images, digests, 16, tmp_path / "kept"), arrays["squeezed"])

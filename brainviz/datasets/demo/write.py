@@ -97,6 +97,11 @@ def write_demo(out: Path, progress: Callable[[int, int], None] | None = None) ->
     return out
 
 
+def holds_demo(folder: Path) -> bool:
+    """Return whether `write_demo` wrote this folder, in whichever version."""
+    return _written_version(folder) is not None
+
+
 def _written_version(out: Path) -> int | None:
     stamp = out / _STAMP
     return int(json.loads(stamp.read_text())["version"]) if stamp.exists() else None
