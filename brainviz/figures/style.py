@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import cycle
@@ -105,6 +106,40 @@ def method_colours(methods: Iterable[str]) -> dict[str, str]:
 def signed(value: float) -> str:
     """Return a value for hover texts: 3 decimals, with the minus sign that plotly's own numbers have."""
     return f"{value:.3f}".replace("-", "−")
+
+
+def escaped(name: object) -> str:
+    """Return a name such that plotly shows it letter by letter: its texts and hover texts know tags of HTML."""
+    return html.escape(str(name), quote=False)
+
+
+def distinct(names: Iterable[object]) -> list[str]:
+    """Return the names, escaped, for an axis with one place per name: the second of the same name gets a number."""
+    labels: dict[str, None] = {}
+    for name in names:
+        label, number = escaped(name), 1
+        while label in labels:
+            number += 1
+            label = f"{escaped(name)} ({number})"
+        labels[label] = None
+    return list(labels)
+
+
+def thinned(labels: Sequence[str], most: int) -> list[str]:
+    """Return every second, third ... label, from the first on, so that at most `most` are left."""
+    return list(labels[:: max(1, -(-len(labels) // most))])
+
+
+def empty_figure(words: str, provenance: Provenance, *, title: str = "") -> go.Figure:
+    """Return a figure without axes that says in words why there is nothing to see."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    figure.add_annotation(
+        text=words, name="empty", showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper", font={"color": MUTED}
+    )
+    figure.update_layout(xaxis={"visible": False}, yaxis={"visible": False})
+    return finish(figure, provenance, height=220, title=title)
 
 
 def finish(

@@ -112,6 +112,17 @@ def logit_layer(network: str) -> str:
     return candidate_layers(network)[-1]
 
 
+def readout_layers(network: str) -> tuple[str, ...]:
+    """Names of the modules whose outputs classifiers are built on: the logits, and AlexNet's rectified layer before.
+
+    References
+    ----------
+    Mulrooney & Brockmeier 2024, arXiv 2410.06067: the poster's logits, the code's ``classifier.5``.
+    """
+    before = ("classifier.5",) if network.startswith("alexnet") else ()
+    return (logit_layer(network), *before)
+
+
 def require_layers(network: str, layers: Sequence[str]) -> None:
     """Raise unless every one of these is a module of the network; torch is imported only for unusual ones.
 

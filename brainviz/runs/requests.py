@@ -217,7 +217,7 @@ def default_settings(
     if "layers" in fields:
         settings["layers"] = backbones.candidate_layers(network)
     if "readouts" in fields:
-        settings["readouts"] = (backbones.logit_layer(network),)
+        settings["readouts"] = backbones.readout_layers(network)
         settings["task"] = next(iter(tasks_of(dataset)), "")
     if "readout" in fields:
         settings["readout"] = backbones.logit_layer(network)
@@ -401,8 +401,6 @@ def _landscape(places: Sequence[_Place], method: str, values: Mapping[str, Any])
     """Return the landscape of a method's networks, one per subject and ROI, and the untuned one."""
     usual = default_settings("landscape", places[0].dataset, values.get("network"), method)
     of_landscape = {name: {**usual, **values}[name] for name in usual if name in LandscapeSpec.model_fields}
-    if "readouts" not in values:
-        values = {**values, "readouts": (of_landscape["readout"],)}
     models = [
         _one_spec("classification", replace(place, hemi=hemi, roi=roi), method, _known_to(method, values))
         for place in places

@@ -19,7 +19,12 @@ from brainviz.ui.sources import Source
 NETWORK_FIELDS = ("network", "weights", "image_size")
 
 #: Drawn by the page itself, or left to the command line.
-NOT_DRAWN = frozenset({"method", "layers", "alphas", "shuffle_images", "tuning_hemi", "tuning_roi"})
+NOT_DRAWN = frozenset(
+    {"method", "layers", "alphas", "shuffle_images", "tuning_hemi", "tuning_roi", "task", "readouts", "readout"}
+)
+
+#: Of what is the same for all methods.
+HEADINGS = {"encoding": "Encoding model", "classification": "Classifier"}
 
 #: The method whose settings have their own names in the URL; those of others begin with the method.
 PLAIN = TUNED[0]
@@ -38,7 +43,7 @@ def settings_form(kind: str, source: Source, methods: Sequence[str], *, all_laye
 
     Parameters
     ----------
-    kind : {"finetune", "encoding"}
+    kind : {"finetune", "encoding", "classification"}
     source : Source
         The data set, which may suggest defaults.
     methods : sequence of str
@@ -69,14 +74,32 @@ def settings_form(kind: str, source: Source, methods: Sequence[str], *, all_laye
             own[method] |= _draw_group(f"Tuning, {method}", of_method, usual, method)
         rest = [field for field in fields.values() if field.name not in (*NETWORK_FIELDS, *per_method)]
         split = [field for field in rest if field.group == "split"]
-        heading = "Encoding model" if kind == "encoding" else "All methods"
-        shared |= _draw_group(heading, [field for field in rest if field not in split], defaults)
+        shared |= _draw_group(
+            HEADINGS.get(kind, "All methods"), [field for field in rest if field not in split], defaults
+        )
         shared |= _draw_group("Division of the pictures", split, defaults)
     if kind == "encoding":
         shared["layers"] = layers_of(network, all_layers=all_layers)
-    # A network with random weights has no others.
-    drawn = {name: value for name, value in shared.items() if name != "weights"}
-    return {method: (drawn if method == RANDOM else shared) | own[method] for method in methods}
+    return {method: _meant_for(method, shared, fields) | own[method] for method in methods}
+
+
+def encoding_settings(source: Source, settings: MethodSettings, methods: Sequence[str]) -> MethodSettings:
+    """Return the settings of encoding models, at the logits, on the networks that another page's form is about."""
+    own: MethodSettings = {}
+    for method in methods:
+        known = {field.name for field in field_table("encoding") if method in field.methods}
+        values = {name: value for name, value in settings[method].items() if name in known}
+        # The number that draws random weights is one thing; that of folds and resamples has its own default.
+        if method != RANDOM:
+            values.pop("seed", None)
+        own[method] = values | {"layers": layers_of(str(values["network"]), all_layers=False)}
+    return own
+
+
+def _meant_for(method: str, shared: Mapping[str, Any], fields: Mapping[str, SettingField]) -> dict[str, Any]:
+    """Return the settings that mean something for a method; a network with random weights has no others."""
+    known = {name: value for name, value in shared.items() if name not in fields or method in fields[name].methods}
+    return {name: value for name, value in known.items() if name != "weights" or method != RANDOM}
 
 
 def layers_of(network: str, *, all_layers: bool) -> tuple[str, ...]:

@@ -96,8 +96,7 @@ def read(name: str) -> None:
 
 def _offer_to_read(name: str) -> None:
     status = preparation.status(name)
-    if status.state == "running":
-        st.fragment(_reading, run_every=POLL_SECONDS)(name)
+    if still_reading(name, status):
         return
     if status.state == "failed":
         st.error(plain(status.message or "The data set could not be read."), icon=":material/error:")
@@ -119,6 +118,13 @@ def _offer_to_read(name: str) -> None:
         )
     label = "Make and read the demo" if name == DEMO and status.state == "absent" else "Read the data set"
     st.button(label, type="primary", icon=":material/play_arrow:", key="read", on_click=read, args=(name,))
+
+
+def still_reading(name: str, status: preparation.Preparation) -> bool:
+    """Show how far the reading of a data set or task is, if it goes on; return whether it does."""
+    if status.state == "running":
+        st.fragment(_reading, run_every=POLL_SECONDS)(name)
+    return status.state == "running"
 
 
 def _reading(name: str) -> None:
