@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from brainviz.datasets.base import ROI_UNIONS
 from brainviz.encoding.summaries import GROUPS
-from brainviz.errors import RunError
-from brainviz.runs.classify import CLASSES, LABELS, ROWS, read_probabilities
+from brainviz.runs.classify import CLASSES, LABELS, read_probabilities
 from brainviz.runs.context import Context
 from brainviz.runs.specs import ClassificationSpec, LandscapeSpec
 from brainviz.runs.store import write_array
@@ -26,8 +25,8 @@ ORACLE = "oracle"
 #: Groups of ROIs that a model is counted to: the first that has its ROI.
 MODEL_GROUPS = ("early", "bodies", "faces", "places", "words", *(name for name in GROUPS if name.endswith("stream")))
 
-#: UMAP and clustering need so many models.
-MIN_MODELS = 4
+#: UMAP in three dimensions needs so many models.
+MIN_MODELS = 5
 
 
 def landscape(spec: LandscapeSpec, context: Context) -> dict[str, Any]:
@@ -39,11 +38,9 @@ def landscape(spec: LandscapeSpec, context: Context) -> dict[str, Any]:
     from brainviz.analyses.landscape import bhattacharyya, cluster_order, inpca, mds, oracle, umap
 
     runs = [context.finished(model) for model in spec.models]
-    rows, labels = np.load(runs[0].file(ROWS)), np.load(runs[0].file(LABELS))
+    # The spec makes sure that all were tested on the same pictures.
+    labels = np.load(runs[0].file(LABELS))
     classes = json.loads(runs[0].file(CLASSES).read_text(encoding="utf-8"))
-    for run in runs:
-        if not np.array_equal(np.load(run.file(ROWS)), rows):
-            raise RunError(f"{run.label} was tested on other pictures.", mend="compute its classification again.")
     P = [read_probabilities(run, spec.readout) for run in runs]
     if spec.with_oracle:
         P.append(oracle(labels, len(classes)))
@@ -78,7 +75,7 @@ def landscape(spec: LandscapeSpec, context: Context) -> dict[str, Any]:
     write_table(context, MODELS, table)
     return {
         "n_models": len(D),
-        "n_images": len(rows),
+        "n_images": len(labels),
         "n_classes": len(classes),
         "eigenvalues": axes.eigenvalues.tolist(),
         "signs": axes.signs.tolist(),
