@@ -202,7 +202,7 @@ def test_the_oracle_and_umap(
         found = Store().run_of(next(each for each in models if each.run_id == model))
         P, labels = read_probabilities(found, "classifier.6"), np.load(found.file(LABELS))
         truth = P[np.arange(len(labels)), labels].astype(np.float64)
-        np.testing.assert_allclose(D[row, -1], np.mean(-0.5 * np.log(truth)), rtol=1e-5)
+        np.testing.assert_allclose(D[row, -1], np.mean(-0.5 * np.log(truth)), rtol=1e-5, atol=1e-7)
 
 
 def test_two_models_alone(three: list[ClassificationSpec], computed: Computed) -> None:
