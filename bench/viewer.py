@@ -133,17 +133,16 @@ VIEWER_TIMES = """
 (place) => {
   const { plan } = place.viewer;
   const entries = performance.getEntriesByType("resource").filter(({ name }) => name.includes("/media/"));
-  const hemispheres = Object.values(plan.mesh.surfaces[place.viewer.look.surface]);
-  const mesh = hemispheres.flatMap(({ positions, faces, sulci }) => [positions, faces, sulci]);
-  const values = plan.maps.flatMap((map) => Object.values(map.values));
+  const { shape, positions } = plan.mesh.surfaces[place.viewer.look.surface];
+  const values = plan.maps.map(({ file }) => file);
   const of = (urls) => entries.filter(({ name }) => urls.some((url) => name.endsWith(url)));
   const end = (urls) => Math.max(...of(urls).map(({ responseEnd }) => responseEnd));
   const marked = (name) => performance.getEntriesByName(name).at(-1).startTime;
   const times = {
-    asked: of([plan.code])[0].startTime,
+    asked: Math.min(...of(plan.code).map(({ startTime }) => startTime)),
     mounted: marked("brainviz mounted"),
     painted: marked("brainviz drawn"),
-    meshes: end(mesh),
+    meshes: end([shape, positions]),
     values: end(values),
   };
   return Object.fromEntries(Object.entries(times).map(([name, time]) => [name, performance.timeOrigin + time]));
@@ -151,8 +150,7 @@ VIEWER_TIMES = """
 """
 
 MESH_FILES = """
-(place) => Object.values(place.viewer.plan.mesh.surfaces).flatMap((hemispheres) =>
-  Object.values(hemispheres).flatMap(({ positions, faces, sulci }) => [positions, faces, sulci]))
+(place) => Object.values(place.viewer.plan.mesh.surfaces).flatMap(({ shape, positions }) => [shape, positions])
 """
 
 #: Changes a control as its user does; says how long the picture took, and whether anything was asked of the server.

@@ -18,9 +18,13 @@ from PIL import Image
 
 from brainviz.datasets import open_dataset
 from brainviz.datasets.base import ALL_VERTICES, Dataset
+from brainviz.datasets.tasks import split
 from brainviz.runs import preparation
+from brainviz.runs.context import Context
+from brainviz.runs.landscape import landscape
 from brainviz.runs.processes import ProcessIdentity
-from brainviz.runs.specs import EncodingSpec, Spec
+from brainviz.runs.requests import load_task
+from brainviz.runs.specs import ClassificationSpec, EncodingSpec, LandscapeSpec, Spec
 from brainviz.runs.store import (
     Run,
     Store,
@@ -40,6 +44,9 @@ TINY_SETS = {"prf-visualrois": ("V1v", "V1d", "V2v", "hV4"), "floc-faces": ("OFA
 TINY_SIZES = {"V1v": 30, "V1d": 28, "V2v": 26, "FFA-1": 24}
 #: Vertices in no ROI.
 TINY_REST = 12
+
+#: The tiny classification task: its classes, and how many pictures each has. 12 of all are test pictures.
+TINY_CLASSES, TINY_PER_CLASS = ("cat", "dog", "fish", "owl"), 20
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +124,36 @@ def serve(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
         monkeypatch.setenv("BRAINVIZ_CONFIG", str(config))
         if read:
             monkeypatch.setattr(sys, "argv", ["preparation", name])
+            assert preparation.main() == 0
+
+    return name_it
+
+
+@pytest.fixture(scope="session")
+def tiny_task_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a tiny classification task, one folder of noise per class; tests must not change it."""
+    root = tmp_path_factory.mktemp("task") / "animals"
+    rng = np.random.default_rng(7)
+    for name in TINY_CLASSES:
+        (root / name).mkdir(parents=True)
+        for number in range(TINY_PER_CLASS):
+            picture = rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)
+            Image.fromarray(picture).save(root / name / f"{number:02d}.png")
+    return root
+
+
+@pytest.fixture
+def serve_task(serve: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that names a classification task beside the data set served, and reads it unless told not to.
+
+    Call `serve` first.
+    """
+
+    def name_it(name: str, root: Path, *, read: bool = True) -> None:
+        with (tmp_path / "brainviz.toml").open("a") as config:
+            config.write(f"[tasks]\n{name} = {str(root)!r}\n")
+        if read:
+            monkeypatch.setattr(sys, "argv", ["preparation", preparation.task_key(name)])
             assert preparation.main() == 0
 
     return name_it
@@ -214,6 +251,54 @@ def finish_encoding_run(finish_run: Callable[..., Run]) -> Callable[..., Run]:
         scalars |= {"r_median": float(np.nanmedian(best)), "cv_r_mean": 0.2, "cv_r_median": 0.2}
         areas = [{"hemi": hemi, "roi": roi, "start": 0, "stop": len(columns)}]
         return finish_run(spec, scalars, tables={"rois": pd.DataFrame(rows)}, contents={"areas": areas}, **arrays)
+
+    return finish
+
+
+@pytest.fixture
+def finish_classification_run(finish_run: Callable[..., Run]) -> Callable[..., Run]:
+    """Return a function that writes a finished classification run from the test pictures that are got right.
+
+    Of each readout, their numbers, or how many of the first; the last given holds for further readouts. A wrong answer
+    is the class after the true one. The answer's probability rises from 0.5 to 0.9 over the test pictures, the rest is
+    shared by the other classes. Intervals are the accuracy -0.05 to +0.05.
+    """
+
+    def finish(spec: ClassificationSpec, *right: int | Iterable[int]) -> Run:
+        task, index = load_task(spec.task_fingerprint)
+        train, test = split(task.labels, spec.task_seed, spec.task_test_share, groups=index.image_digests)
+        labels, n_classes, places = task.labels[test], len(task.classes), np.arange(len(test))
+        certainty = np.linspace(0.5, 0.9, len(test))
+        arrays, found = {"rows": test, "labels": labels}, {}
+        for number, layer in enumerate(spec.readouts):
+            given = right[min(number, len(right) - 1)]
+            correct = np.isin(places, range(given) if isinstance(given, int) else list(given))
+            probabilities = np.tile((1 - certainty[:, None]) / (n_classes - 1), n_classes)
+            probabilities[places, np.where(correct, labels, (labels + 1) % n_classes)] = certainty
+            arrays[f"probabilities_{layer}"] = probabilities.astype(np.float32)
+            accuracy = float(correct.mean())
+            interval = {"accuracy_low": accuracy - 0.05, "accuracy_high": accuracy + 0.05}
+            found[layer] = {"accuracy": accuracy, **interval, "log_loss": 1.0, "iterations": 9, "converged": True}
+        scalars = {**found[spec.readouts[0]], "n_train": len(train), "n_test": len(test), "n_classes": n_classes}
+        return finish_run(spec, scalars | {"by_readout": found}, contents={"classes": list(task.classes)}, **arrays)
+
+    return finish
+
+
+@pytest.fixture
+def finish_landscape_run(cache: Path) -> Callable[..., Run]:
+    """Return a function that computes a landscape of finished classification runs here and now, and returns it done."""
+
+    def finish(spec: LandscapeSpec) -> Run:
+        me, run = ProcessIdentity.current(), Store().run_of(spec)
+        with locked(run):
+            enqueue(run, spec, "cpu")
+        assert change_state(run, {"queued"}, "running", process=me, started=time.time())
+        events: list[Mapping[str, Any]] = []
+        write_json(run.path / "result.json", landscape(spec, Context(Store(), run.path, "cpu", events.append)))
+        write_manifest(run, {"seconds": 1.0, "host": socket.gethostname()}, me)
+        assert run.state == "done"
+        return run
 
     return finish
 

@@ -88,7 +88,7 @@ def accuracy_bars(
     table : frame
         Columns ``subject``, ``hemi``, ``roi``, ``method``, ``accuracy`` (0..1), ``low``, ``high`` (95 % Wilson
         interval, or NaN), ``n_test``; one row per model. Models that are tuned to no ROI (untuned, random) have an
-        empty ``roi`` and become horizontal lines, or bars if there is nothing else. ROIs are shown in order of first
+        empty ``roi`` (a string, or NaN) and become horizontal lines, or bars if there is nothing else. ROIs are shown in order of first
         appearance.
     provenance : Provenance
     chance : float, optional
@@ -106,7 +106,7 @@ def accuracy_bars(
     """
     if table["accuracy"].notna().sum() == 0:
         return empty_figure("No accuracy is known yet.", provenance, title=title)
-    named = table.assign(**{name: table[name].map(escaped) for name in MODEL})
+    named = table.assign(**{name: table[name].fillna("").map(escaped) for name in MODEL})
     twice = named[named.duplicated(MODEL)]
     if len(twice):
         raise SpecError(

@@ -257,21 +257,26 @@ def _add_paths(figure: go.Figure, models: pd.DataFrame, path: Sequence[str], coo
     """Draw a line through the means of the ROIs for every method, subject and hemisphere."""
     import plotly.graph_objects as go
 
-    on_path = models[models["roi"].isin(path)]
+    on_path = models[models["roi"].isin(path)].fillna({"subject": "", "hemi": ""})
     for key, rows in on_path.groupby(["method", "subject", "hemi"]):
-        subject, hemi = str(key[1]), str(key[2])
+        hemi = str(key[2])
         means = rows.groupby("roi")[list(coordinates)].mean()
         stops = means.loc[[roi for roi in path if roi in means.index]].to_numpy(np.float64)
         if len(stops) < 2:
             continue
-        shade, name = HEMISPHERE_COLOURS.get(hemi, MUTED), HEMISPHERE_NAMES.get(hemi, escaped(hemi or subject))
+        shade = HEMISPHERE_COLOURS.get(hemi, MUTED)
         look = {
             "mode": "lines",
-            "name": f"path, {name}",
+            "name": ", ".join(["path", *([HEMISPHERE_NAMES.get(hemi, escaped(hemi))] if hemi else [])]),
             "legendgroup": f"path {hemi}",
-            "showlegend": not any(trace.legendgroup == f"path {hemi}" for trace in figure.data),
+            "showlegend": False,
             "hoverinfo": "skip",
         }
+        if not any(trace.legendgroup == f"path {hemi}" for trace in figure.data):
+            # The legend's own, as it cannot show a line that changes its colour.
+            kind = go.Scatter if len(coordinates) == 2 else go.Scatter3d
+            entry = kind(**{name: [None] for name in coordinates}, line={"color": shade, "width": 2}, **look)
+            figure.add_trace(entry.update(showlegend=True))
         if len(coordinates) == 3:
             pale = _mixed(shade, "#FFFFFF", FIRST_OPACITY)
             line = {"color": np.arange(len(stops)), "colorscale": [[0, pale], [1, shade]], "width": 4}

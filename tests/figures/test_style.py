@@ -13,9 +13,13 @@ from brainviz.figures.style import (
     OTHER_METHOD_COLOURS,
     PLOTLY_CONFIG,
     Provenance,
+    distinct,
+    empty_figure,
+    escaped,
     finish,
     method_colours,
     signed,
+    thinned,
 )
 
 #: Full colour blindness of each kind, on linear RGB (Machado, Oliveira & Fernandes 2009, IEEE TVCG 15:1291).
@@ -112,3 +116,29 @@ def test_finish_leaves_room_for_titles_of_panels_below_the_legend(provenance: Pr
     assert roomy.layout.margin.t == plain.layout.margin.t + 24
     plot = 300 - roomy.layout.margin.t - roomy.layout.margin.b
     assert (roomy.layout.legend.y - plain.layout.legend.y) * plot == pytest.approx(24)
+
+
+def test_names_are_shown_letter_by_letter() -> None:
+    assert escaped("<b>V1 & V2</b>") == "&lt;b&gt;V1 &amp; V2&lt;/b&gt;"
+    # Plotly does not know the entities of quotation marks.
+    assert escaped('a "crane\'s"') == 'a "crane\'s"'
+
+
+def test_names_of_an_axis_are_told_apart_and_otherwise_left_alone() -> None:
+    assert distinct(["crane", "dog", "crane", "crane", "a<b"]) == ["crane", "dog", "crane (2)", "crane (3)", "a&lt;b"]
+    assert distinct(["crane", "crane (2)", "crane"]) == ["crane", "crane (2)", "crane (3)"]
+
+
+@pytest.mark.parametrize(("n", "most", "step"), [(40, 40, 1), (41, 40, 2), (80, 40, 2), (81, 40, 3), (0, 40, 1)])
+def test_labels_are_thinned_evenly_to_the_number_asked_for(n: int, most: int, step: int) -> None:
+    labels = [str(number) for number in range(n)]
+    assert thinned(labels, most) == labels[::step]
+    assert len(thinned(labels, most)) <= most
+
+
+def test_a_figure_without_data_says_why_and_has_no_axes(provenance: Provenance) -> None:
+    figure = empty_figure("Nothing yet.", provenance, title="Accuracy")
+    printed = {annotation.name: annotation.text for annotation in figure.layout.annotations}
+    assert printed == {"empty": "Nothing yet.", "provenance": provenance.line()}
+    assert (figure.layout.xaxis.visible, figure.layout.yaxis.visible) == (False, False)
+    assert figure.layout.title.text == "Accuracy"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from base64 import b64decode
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 from brainviz.config import REPOSITORY
 from brainviz.datasets import open_dataset
 from brainviz.runs import preparation
-from brainviz.runs.requests import make_spec
+from brainviz.runs.requests import lay_out, make_spec
 from brainviz.runs.specs import Spec
 from brainviz.runs.store import Run
 
@@ -111,3 +114,83 @@ def finish_encoding(spec_of: Callable[..., Spec], finish_encoding_run: Callable[
 def metrics() -> Callable[[AppTest], dict[str, str]]:
     """Return a function that reads a page's figures by their labels."""
     return lambda at: {metric.label: metric.value for metric in at.metric}
+
+
+@pytest.fixture
+def animals(serve: Callable[..., None], serve_task: Callable[..., None], tiny_root: Path, tiny_task_root: Path) -> None:
+    """Serve the tiny data set and the tiny classification task, both read, as ``tiny`` and ``animals``."""
+    serve("tiny", tiny_root)
+    serve_task("animals", tiny_task_root)
+
+
+@pytest.fixture
+def finish_classification(
+    spec_of: Callable[..., Spec], finish_classification_run: Callable[..., Run]
+) -> Callable[[Mapping[str, Any]], dict[str, Run]]:
+    """Return a function that writes finished classification runs of the task ``animals``.
+
+    It takes what each model gets right, by the name that pages give it (``"untuned"``, ``"subj01 lh V1 contrastive"``):
+    as `finish_classification_run`, a tuple where readouts differ.
+    """
+
+    def finish(right: Mapping[str, Any]) -> dict[str, Run]:
+        runs = {}
+        for model, gets in right.items():
+            *where, method = model.split()
+            place = dict(zip(("subject", "hemi", "roi"), where, strict=False))
+            spec = spec_of("classification", "tiny", method, task="animals", **place)
+            runs[model] = finish_classification_run(spec, *(gets if isinstance(gets, tuple) else (gets,)))
+        return runs
+
+    return finish
+
+
+@pytest.fixture
+def finish_landscape(
+    finish_landscape_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Mapping[str, Run]], Run]:
+    """Return a function that computes the landscape of finished classification runs.
+
+    UMAP, which takes seconds to compile, is replaced by planted places: model i is at (i, -i, 2 i), at a stress of 0.25.
+    """
+
+    def planted(D: np.ndarray, n_components: int, **settings: Any) -> Any:
+        from brainviz.analyses.landscape import Embedding  # torch: most page tests do without
+
+        return Embedding(np.outer(np.arange(len(D)), [1.0, -1.0, 2.0])[:, :n_components], 0.25)
+
+    def finish(runs: Mapping[str, Run], readout: str = "classifier.6") -> Run:
+        with monkeypatch.context() as patched:
+            patched.setattr("brainviz.analyses.landscape.umap", planted)
+            return finish_landscape_run(lay_out([run.spec for run in runs.values()], readout=readout))
+
+    return finish
+
+
+@pytest.fixture
+def charts() -> Callable[[AppTest], list[dict[str, Any]]]:
+    """Return a function that reads a page's plotly figures as the browser gets them, arrays as arrays."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict) and "bdata" in value:
+            array = np.frombuffer(b64decode(value["bdata"]), value["dtype"])
+            return array.reshape([int(n) for n in str(value["shape"]).split(",")]) if "shape" in value else array
+        if isinstance(value, dict):
+            return {name: plain(each) for name, each in value.items()}
+        return [plain(each) for each in value] if isinstance(value, list) else value
+
+    return lambda at: [plain(json.loads(chart.proto.spec)) for chart in at.get("plotly_chart")]
+
+
+@pytest.fixture
+def offered(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], Any]]:
+    """Return what the page offers for download, by the names of files: a click would call it."""
+    files: dict[str, Callable[[], Any]] = {}
+    draw = st.download_button
+
+    def noted(label: str, content: Callable[[], Any], file_name: str, *rest: Any, **options: Any) -> bool:
+        files[file_name] = content
+        return draw(label, content, file_name, *rest, **options)
+
+    monkeypatch.setattr(st, "download_button", noted)
+    return files
