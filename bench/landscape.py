@@ -6,8 +6,7 @@ unless told otherwise, in alternating order. How long the loop takes depends on 
 a pair's temporary arrays back to the system and asks for it anew each time: as a rule glibc does, until an array of
 that size has been freed before. Both are timed: `loop`, as a fresh process runs it, and `loop, memory kept`, its best
 case (`MALLOC_TRIM_THRESHOLD_`, `MALLOC_MMAP_THRESHOLD_`). A random sample of pairs is timed and scaled to all of them,
-unless `--pairs 0` has all of them run. Lastly the time of brainviz for fewer models: the products grow with the square
-of their number, reading and taking roots with the number.
+unless `--pairs 0` has all of them run. Lastly the time of brainviz for half to four times as many models.
 
     python -m bench.landscape [--models N --images N --classes N] [--pairs N] [--threads N] [--repeats N]
 """
@@ -230,12 +229,18 @@ def difference(ours: Array, theirs: Array) -> str:
 
 
 def growth(folder: Path, options: argparse.Namespace) -> None:
-    """Print the time of brainviz for a quarter and half of the models, and all: the fastest of a few runs."""
-    print("\ngrowth with the number of models, fastest of the runs")
-    sizes = [options.models // 4, options.models // 2, options.models]
-    seconds = [
-        min(in_a_process(run_brainviz, folder, size, 0)["wall"] for _ in range(options.repeats)) for size in sizes
-    ]
+    """Print the time of brainviz for up to four times as many models, and a tenth of the images: the fastest run.
+
+    The products grow with the square of the number of models, reading and taking roots with the number: the power comes
+    near to 2 as the models become many.
+    """
+    n_images = max(options.images // 10, 1)
+    many = folder / "many"
+    many.mkdir()
+    in_a_process(write_data, many, 4 * options.models, n_images, options.classes)
+    print(f"\ngrowth with the number of models, {n_images} images, fastest of {options.repeats} runs")
+    sizes = [options.models // 2, options.models, 2 * options.models, 4 * options.models]
+    seconds = [min(in_a_process(run_brainviz, many, size, 0)["wall"] for _ in range(options.repeats)) for size in sizes]
     for index, (size, time_taken) in enumerate(zip(sizes, seconds, strict=True)):
         exponent = ""
         if index:
