@@ -88,8 +88,8 @@ def accuracy_bars(
     table : frame
         Columns ``subject``, ``hemi``, ``roi``, ``method``, ``accuracy`` (0..1), ``low``, ``high`` (95 % Wilson
         interval, or NaN), ``n_test``; one row per model. Models that are tuned to no ROI (untuned, random) have an
-        empty ``roi`` (a string, or NaN) and become horizontal lines, or bars if there is nothing else. ROIs are shown in order of first
-        appearance.
+        empty ``roi`` (a string, or NaN) and become horizontal lines, or bars if there is nothing else. ROIs are shown
+        in order of first appearance.
     provenance : Provenance
     chance : float, optional
         Accuracy of guessing (0..1), a dotted line.

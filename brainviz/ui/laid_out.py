@@ -14,7 +14,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from brainviz.figures.style import Provenance
-from brainviz.runs.landscape import DISSIMILARITY, MODELS
+from brainviz.runs.landscape import DISSIMILARITY, MODELS, ORACLE
 from brainviz.runs.specs import LandscapeSpec
 from brainviz.runs.store import Run, Store
 from brainviz.ui.choices import Choice
@@ -62,6 +62,12 @@ class LaidOut:
     def order(self) -> NDArray[np.int64]:
         """The models in the order that clustering gives."""
         return np.argsort(self.models["clustered"].to_numpy())
+
+    @property
+    def highest(self) -> float | None:
+        """The largest dissimilarity of two networks, where the oracle, far from all, would take most of a scale."""
+        networks = (self.models["method"] != ORACLE).to_numpy()
+        return None if networks.all() else float(self.dissimilarity[np.ix_(networks, networks)].max())
 
     @property
     def stem(self) -> str:

@@ -80,7 +80,6 @@ def _show_map(shown: LaidOut, name: str, dimensions: int, colour: str, *, path: 
         dimensions=dimensions,
         axes=shown.axes(name, dimensions),
         path=(PATH if whole else PATH_OF_PARTS) if path else None,
-        labels=True,
         title="" if single else name,
     )
     selected: Any = st.plotly_chart(
@@ -129,6 +128,7 @@ def show_matrix(shown: LaidOut) -> None:
         shown.order.tolist(),
         shown.provenance,
         groups=models[groups].tolist(),
+        highest=shown.highest,
     )
     st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="matrix", alt="Dissimilarities of all models")
     st.caption("Bhattacharyya dissimilarity, nats, ordered by average linkage.")

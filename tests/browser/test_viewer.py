@@ -329,7 +329,7 @@ def test_landmarks_are_where_they_should_be_in_every_view(landmarks_server: Any,
         red, green, blue = re.findall(r"\d+", chip.locator("i").get_attribute("style") or "")
         colours[chip.inner_text()] = (int(red), int(green), int(blue))
     assert sorted(colours) == sorted(NAMES)
-    for surface in ("inflated", "pial"):
+    for surface in ("inflated", "pial", "white", "sphere"):
         choose_in_viewer(one.page, surface.capitalize())
         for view in EYES:
             choose_in_viewer(one.page, view)
