@@ -8,6 +8,7 @@ from brainviz.models.backbones import readout_layers
 from brainviz.runs.requests import lay_out
 from brainviz.runs.specs import ClassificationSpec
 from brainviz.runs.store import Store
+from brainviz.ui.binding import bound, keep_those_among, say_unknown
 from brainviz.ui.choices import choose, split_words, states
 from brainviz.ui.encoding_views import pick_view
 from brainviz.ui.errors import end_page
@@ -58,13 +59,26 @@ only_done = left > 0 and st.toggle(
     help=f"Without it, {count(left, 'model')} more are tuned and classified first.",
 )
 models = [spec for spec in (done if only_done else choice.specs) if isinstance(spec, ClassificationSpec)]
+groups = [*(subjects if len(subjects) > 1 else ()), *(methods if len(methods) > 1 else ())]
+keep_those_among("placed", groups)
+say_unknown("placed", groups, "subject or method")
+apart = st.multiselect(
+    "Placed afterwards",
+    groups,
+    **bound("placed"),
+    placeholder="none",
+    width=400,
+    help="Models of these subjects or methods have no part in the axes of InPCA, and are placed on them.",
+)
+placed = [spec for spec in models if spec.method in apart or spec.subject in apart]
+models = [spec for spec in models if spec not in placed]
 if len(models) < 2:
     st.info(
         "A landscape needs at least two models: choose more ROIs, subjects or methods.", icon=":material/arrow_upward:"
     )
     end_page()
 try:
-    spec = lay_out(models, readout=readout)
+    spec = lay_out(models, placed, readout=readout)
 except SpecError as error:
     st.error(str(error))
     end_page()
@@ -75,7 +89,7 @@ encodings = choose(
 start_button([spec], f"the landscape of {count(len(models), 'model')}")
 run = Store().find(spec)
 ids = (spec.run_id,)
-method = f"landscape of {count(len(models), 'model')}, {readout}"
+method = f"landscape of {count(len(models), 'model')}{f' and {len(placed)} placed' if placed else ''}, {readout}"
 provenance = Provenance(source.key, ", ".join(subjects), tuple(rois), split_words(models[0]), method, ids)
 live_progress([spec], provenance)
 if run is None or run.state != "done":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from brainviz.datasets.base import ROI_UNIONS
 from brainviz.encoding.summaries import GROUPS
 from brainviz.runs.classify import CLASSES, LABELS, read_probabilities
 from brainviz.runs.context import Context
-from brainviz.runs.specs import ClassificationSpec, LandscapeSpec
+from brainviz.runs.specs import ClassificationSpec, LandscapeSpec, Spec
 from brainviz.runs.store import write_array
 from brainviz.runs.tables import none_if_nan, write_table
 
@@ -33,60 +34,72 @@ def landscape(spec: LandscapeSpec, context: Context) -> dict[str, Any]:
     """Compute all models' dissimilarities and maps of them: InPCA, metric MDS and UMAP (methods, section 6).
 
     Writes ``dissimilarity`` (M, M), and ``models.parquet``: a row per model with what it is, its place in the
-    clustered order, and its coordinates ``inpca_1 ...``, ``mds2_1 mds2_2 mds3_1 ...``, ``umap2_1 ...``.
+    clustered order, and its coordinates ``inpca_1 ...``, ``mds2_1 mds2_2 mds3_1 ...``, ``umap2_1 ...``. Models that are
+    only placed come last, and have InPCA's alone.
     """
-    from brainviz.analyses.landscape import bhattacharyya, cluster_order, inpca, mds, oracle, umap
+    from brainviz.analyses.landscape import bhattacharyya, cluster_order, inpca, mds, oracle, project, umap
 
-    runs = [context.finished(model) for model in spec.models]
+    runs = [context.finished(model) for model in (*spec.models, *spec.placed)]
+    described = [describe(run.spec, spec.readout, run.result()) for run in runs]
+    P = [read_probabilities(run, spec.readout) for run in runs]
     # The spec makes sure that all were tested on the same pictures.
     labels = np.load(runs[0].file(LABELS))
     classes = json.loads(runs[0].file(CLASSES).read_text(encoding="utf-8"))
-    P = [read_probabilities(run, spec.readout) for run in runs]
     if spec.with_oracle:
-        P.append(oracle(labels, len(classes)))
+        described.insert(len(spec.models), {"model": ORACLE, "method": ORACLE, "run": "", "accuracy": 1.0})
+        P.insert(len(spec.models), oracle(labels, len(classes)))
     context.progress("dissimilarities")(0, 1)
-    D = bhattacharyya(P, device=context.device)
-    write_array(context.path / DISSIMILARITY, D)
+    every = bhattacharyya(P, device=context.device)
+    write_array(context.path / DISSIMILARITY, every)
 
-    axes = inpca(D, min(spec.n_axes, len(D)))
-    columns = {f"inpca_{k + 1}": axes.coordinates[:, k] for k in range(axes.coordinates.shape[1])}
+    n = len(every) - len(spec.placed)  # the models that shape the maps come first
+    D = every[:n, :n]
+    axes = inpca(D, min(spec.n_axes, n))
+    maps = {"inpca": np.concatenate([axes.coordinates, project(axes, every[n:, :n])])}
     stress = {}
     for count in (2, 3):
         context.progress("MDS")(count, 3)
-        maps = {"mds": mds(D, count, spec.embedding_seed)}
-        if len(D) >= MIN_MODELS:
+        found = {"mds": mds(D, count, spec.embedding_seed)}
+        if n >= MIN_MODELS:
             context.progress("UMAP")(count, 3)
-            maps["umap"] = umap(
+            found["umap"] = umap(
                 D, count, n_neighbors=spec.n_neighbors, min_dist=spec.min_dist, seed=spec.embedding_seed
             )
-        for name, embedding in maps.items():
+        for name, embedding in found.items():
             stress[f"{name}_stress_{count}d"] = embedding.stress
-            columns |= {f"{name}{count}_{k + 1}": embedding.coordinates[:, k] for k in range(count)}
-    described = [describe(model, spec.readout, run.result()) for model, run in zip(spec.models, runs, strict=True)]
-    if spec.with_oracle:
-        described.append({"model": ORACLE, "method": ORACLE, "run": "", "accuracy": 1.0})
-    order = cluster_order(D) if len(D) > 2 else np.arange(len(D))
-    place = np.empty(len(D), np.int64)
-    place[order] = np.arange(len(D))
+            maps[f"{name}{count}"] = embedding.coordinates
+    place = np.empty(len(every), np.int64)
+    place[cluster_order(every) if len(every) > 2 else np.arange(len(every))] = np.arange(len(every))
     table = [
-        {**one, "clustered": int(place[row]), **{name: float(values[row]) for name, values in columns.items()}}
+        {**one, "placed": row >= n, "clustered": int(place[row]), **_coordinates(maps, row)}
         for row, one in enumerate(described)
     ]
     write_table(context, MODELS, table)
     return {
-        "n_models": len(D),
+        "n_models": n,
+        "n_placed": len(spec.placed),
         "n_images": len(labels),
         "n_classes": len(classes),
         "eigenvalues": axes.eigenvalues.tolist(),
         "signs": axes.signs.tolist(),
         "stress": [none_if_nan(float(value)) for value in axes.stress],
         **stress,
-        "tests": group_tests(D, table, spec.embedding_seed),
+        "tests": group_tests(D, table[:n], spec.embedding_seed),
     }
 
 
-def describe(model: ClassificationSpec, readout: str, result: dict[str, Any]) -> dict[str, Any]:
+def _coordinates(maps: Mapping[str, NDArray[np.float64]], row: int) -> dict[str, float]:
+    """Return a model's coordinates on every map; NaN on those that it was not placed on."""
+    return {
+        f"{name}_{k + 1}": float(found[row, k]) if row < len(found) else np.nan
+        for name, found in maps.items()
+        for k in range(found.shape[1])
+    }
+
+
+def describe(model: Spec, readout: str, result: dict[str, Any]) -> dict[str, Any]:
     """Return what a model is, for the table of models."""
+    assert isinstance(model, ClassificationSpec)
     tuned = model.finetune
     return {
         "model": tuned.label if tuned else model.method,

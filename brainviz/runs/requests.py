@@ -72,7 +72,7 @@ LAYERS_OF_KIND: Mapping[str, tuple[type[Spec], ...]] = {
 #: Fields that are no settings: they are chosen with the data, found out, or made here.
 NOT_SETTINGS = frozenset(
     {"kind", "version", "dataset", "subject", "hemi", "roi", "method", "weights_digest"}
-    | {"features", "finetune", "first", "second", "models", "task_fingerprint", "logits"}
+    | {"features", "finetune", "first", "second", "models", "placed", "task_fingerprint", "logits"}
 )
 
 #: Settings that belong to a network: a data set's suggestions for another network do not apply.
@@ -323,13 +323,17 @@ def compare(first: Sequence[EncodingSpec], second: Sequence[EncodingSpec], **set
     return _build(ComparisonSpec, {**fields, **settings}, first=tuple(first), second=tuple(second))
 
 
-def lay_out(models: Sequence[ClassificationSpec], **settings: Any) -> LandscapeSpec:
+def lay_out(
+    models: Sequence[ClassificationSpec], placed: Sequence[ClassificationSpec] = (), **settings: Any
+) -> LandscapeSpec:
     """Return the spec of the landscape of these models.
 
     Parameters
     ----------
     models : sequence of ClassificationSpec
         Of one task; the order does not matter.
+    placed : sequence of ClassificationSpec
+        Models that are placed on the InPCA axes of the others afterwards, without a part in them.
     **settings
         ``readout`` and whatever else `specs.LandscapeSpec` has.
 
@@ -339,12 +343,17 @@ def lay_out(models: Sequence[ClassificationSpec], **settings: Any) -> LandscapeS
         The models cannot be compared.
     """
     # In one order, whichever they were picked in, so that the same landscape is one run.
-    each = sorted({model.run_id: model for model in models}.items())
+    parts = {"models": _in_one_order(models), "placed": _in_one_order(placed)}
+    every = (*parts["models"], *parts["placed"])
     fields = {
-        "dataset": next((model.dataset for _, model in each if model.dataset), ""),
-        "subject": SEPARATOR.join(sorted({model.subject for _, model in each} - {""})),
+        "dataset": next((model.dataset for model in every if model.dataset), ""),
+        "subject": SEPARATOR.join(sorted({model.subject for model in every} - {""})),
     }
-    return _build(LandscapeSpec, {**fields, **settings}, models=tuple(model for _, model in each))
+    return _build(LandscapeSpec, {**fields, **settings}, **parts)
+
+
+def _in_one_order(models: Sequence[ClassificationSpec]) -> tuple[ClassificationSpec, ...]:
+    return tuple(model for _, model in sorted({model.run_id: model for model in models}.items()))
 
 
 @dataclass(frozen=True)

@@ -388,6 +388,9 @@ class LandscapeSpec(Spec):
     dataset: str = Field("", description="of the tuned networks; empty without any", pattern=r"^([0-9a-f]{64})?$")
     subject: str = Field("", description="subjects of the tuned networks, with commas between them")
     models: tuple[ClassificationSpec, ...] = Field(min_length=2, description="of one task, tested on the same pictures")
+    placed: tuple[ClassificationSpec, ...] = Field(
+        (), description="models that are placed on the axes of the others, and do not shape them"
+    )
     readout: str = setting("", "Classified from", "the layer that the probabilities come from", group="landscape")
     with_oracle: bool = setting(
         True, "Oracle", "also place a model that gives every true class the probability 1", group="landscape"
@@ -400,7 +403,8 @@ class LandscapeSpec(Spec):
     @model_validator(mode="after")
     def _comparable(self) -> LandscapeSpec:
         first = self.models[0]
-        for model in self.models:
+        every = (*self.models, *self.placed)
+        for model in every:
             for name in ("task", "task_fingerprint", "task_test_share", "task_seed"):
                 if getattr(model, name) != getattr(first, name):
                     raise ValueError(f"{model.label} is about other pictures: its {name} differs")
@@ -408,12 +412,12 @@ class LandscapeSpec(Spec):
                 raise ValueError(f"{model.label} has no probabilities from {self.readout!r}: {model.readouts}")
             if model.dataset not in ("", self.dataset):
                 raise ValueError(f"{model.label} is tuned on another data set")
-        if len({model.run_id for model in self.models}) < len(self.models):
+        if len({model.run_id for model in every}) < len(every):
             raise ValueError("a model is named twice")
         return self
 
     def dependencies(self) -> tuple[Spec, ...]:
-        return self.models
+        return (*self.models, *self.placed)
 
     @property
     def label(self) -> str:

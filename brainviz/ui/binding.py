@@ -95,6 +95,13 @@ def keep_among(key: str, options: Sequence[Any], default: Any) -> None:
         st.session_state[key] = default
 
 
+def keep_those_among(key: str, options: Sequence[Any]) -> None:
+    """Drop from a choice of several what is no longer offered. Call it before the control is drawn."""
+    chosen = st.session_state.get(key)
+    if chosen and not set(chosen) <= set(options):
+        st.session_state[key] = [each for each in chosen if each in options]
+
+
 @contextmanager
 def carried_along(page: str) -> Iterator[None]:
     """Run a page inside this, so that it begins with the choices made on the page before.

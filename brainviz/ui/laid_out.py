@@ -49,6 +49,7 @@ class LaidOut:
         """One row per model, with ``r`` (NaN where it is not known) and the addresses of its pages."""
         table = _models(self.run.id, self.run)
         table = table.merge(_known_r(self.encodings), on=["subject", "hemi", "roi", "method"], how="left")
+        table.loc[table["placed"], "model"] += " (placed)"
         table["link"] = [self._link(row) for row in table.to_dict("records")]
         return table
 

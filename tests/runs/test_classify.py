@@ -15,6 +15,7 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from brainviz.analyses.landscape import inpca, project
 from brainviz.datasets.base import Dataset
 from brainviz.datasets.images import cut_out
 from brainviz.datasets.tasks import open_task, split
@@ -208,6 +209,24 @@ def test_the_oracle_and_umap(
 def test_two_models_alone(three: list[ClassificationSpec], computed: Computed) -> None:
     table = pd.read_parquet(computed(lay_out(three[:2], readout="classifier.6", with_oracle=False)).file(MODELS))
     assert np.isfinite(table[["inpca_1", "inpca_2", "mds2_1", "mds3_3"]].to_numpy()).all()
+
+
+def test_a_model_that_is_placed_has_no_part_in_the_axes(
+    three: list[ClassificationSpec], classify: Callable[..., ClassificationSpec], computed: Computed
+) -> None:
+    usual = pd.read_parquet(computed(lay_out(three, readout="classifier.6", with_oracle=False)).file(MODELS))
+    another = classify(method="random", seed=2)
+    run = computed(lay_out(three, [another], readout="classifier.6", with_oracle=False))
+    table = pd.read_parquet(run.file(MODELS))
+    assert table["placed"].tolist() == [False, False, False, True]
+    assert table["run"].tolist() == [*usual["run"], another.run_id]
+    axes = [f"inpca_{k + 1}" for k in range(3)]
+    np.testing.assert_allclose(table[axes][:3], usual[axes], atol=1e-12)
+    D, x = np.load(run.file(DISSIMILARITY)), table[axes].to_numpy()
+    np.testing.assert_allclose(x[3], project(inpca(D[:3, :3], 3), D[3:, :3])[0], atol=1e-12)
+    assert np.abs(x[3]).max() > 0
+    assert table["mds2_1"].isna().tolist() == [False, False, False, True]
+    assert (run.result()["n_models"], run.result()["n_placed"]) == (3, 1)
 
 
 def test_models_in_any_order_are_one_landscape(three: list[ClassificationSpec]) -> None:
