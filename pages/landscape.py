@@ -9,14 +9,14 @@ from brainviz.runs.requests import lay_out
 from brainviz.runs.specs import ClassificationSpec
 from brainviz.runs.store import Store
 from brainviz.ui.binding import bound, keep_those_among, say_unknown
-from brainviz.ui.choices import choose, split_words, states
+from brainviz.ui.choices import Choice, choose, split_words, states
 from brainviz.ui.encoding_views import pick_view
 from brainviz.ui.errors import end_page
 from brainviz.ui.laid_out import LaidOut
 from brainviz.ui.landscape_views import show_axes, show_groups, show_maps, show_matrix
 from brainviz.ui.navigation import begin_page
 from brainviz.ui.pickers import pick_hemispheres, pick_methods, pick_rois, pick_subjects
-from brainviz.ui.run_controls import live_progress, start_button
+from brainviz.ui.run_controls import live_progress, show_plan, start_button
 from brainviz.ui.settings import encoding_settings, settings_form
 from brainviz.ui.sources import require_source
 from brainviz.ui.tasks import pick_readout, require_task
@@ -55,7 +55,7 @@ left = len(choice.specs) - len(done)
 only_done = left > 0 and st.toggle(
     f"Only the {count(len(done), 'model')} that are there",
     value=len(done) > 1,
-    key="only_done",
+    **bound("only_done"),
     help=f"Without it, {count(left, 'model')} more are tuned and classified first.",
 )
 models = [spec for spec in (done if only_done else choice.specs) if isinstance(spec, ClassificationSpec)]
@@ -86,6 +86,7 @@ except SpecError as error:
 encodings = choose(
     "encoding", source, subjects, hemispheres, rois, methods, encoding_settings(source, settings, methods)
 )
+show_plan(Choice((("landscape", spec),), ()))
 start_button([spec], f"the landscape of {count(len(models), 'model')}")
 run = Store().find(spec)
 ids = (spec.run_id,)
