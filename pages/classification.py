@@ -50,7 +50,7 @@ if not (subjects and hemispheres and rois and methods):
 
 of_task = {"task": task.task.name, "readouts": readout_layers(network)}
 asked = {method: values | of_task for method, values in settings.items()}
-choice = choose("classification", source, subjects, hemispheres, rois, methods, asked)
+choice = choose("classification", source, subjects, hemispheres, rois, methods, asked, task.fingerprint)
 if not choice.specs:
     st.warning(
         "None of the chosen subjects has enough vertices of these ROIs. Choose another ROI or subject.",

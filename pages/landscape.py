@@ -48,7 +48,7 @@ if not (subjects and hemispheres and rois and methods):
 
 of_task = {"task": task.task.name, "readouts": readout_layers(network)}
 asked = {method: values | of_task for method, values in settings.items()}
-choice = choose("classification", source, subjects, hemispheres, rois, methods, asked)
+choice = choose("classification", source, subjects, hemispheres, rois, methods, asked, task.fingerprint)
 known = states(choice.specs, Store())
 done = [spec for spec, state in zip(choice.specs, known, strict=True) if state == "done"]
 left = len(choice.specs) - len(done)

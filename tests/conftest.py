@@ -286,16 +286,28 @@ def finish_classification_run(finish_run: Callable[..., Run]) -> Callable[..., R
 
 
 @pytest.fixture
-def finish_landscape_run(cache: Path) -> Callable[..., Run]:
-    """Return a function that computes a landscape of finished classification runs here and now, and returns it done."""
+def finish_landscape_run(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+    """Return a function that computes a landscape of finished classification runs here and now, and returns it done.
 
-    def finish(spec: LandscapeSpec) -> Run:
+    UMAP, which takes seconds to compile, is replaced unless it is wanted: model i is at (i, -i, 2 i), at stress 0.25.
+    """
+
+    def planted(D: np.ndarray, n_components: int, **settings: Any) -> Any:
+        from brainviz.analyses.landscape import Embedding  # torch: most tests do without
+
+        return Embedding(np.outer(np.arange(len(D)), [1.0, -1.0, 2.0])[:, :n_components], 0.25)
+
+    def finish(spec: LandscapeSpec, *, umap: bool = False) -> Run:
         me, run = ProcessIdentity.current(), Store().run_of(spec)
         with locked(run):
             enqueue(run, spec, "cpu")
         assert change_state(run, {"queued"}, "running", process=me, started=time.time())
         events: list[Mapping[str, Any]] = []
-        write_json(run.path / "result.json", landscape(spec, Context(Store(), run.path, "cpu", events.append)))
+        with monkeypatch.context() as patched:
+            if not umap:
+                patched.setattr("brainviz.analyses.landscape.umap", planted)
+            result = landscape(spec, Context(Store(), run.path, "cpu", events.append))
+        write_json(run.path / "result.json", result)
         write_manifest(run, {"seconds": 1.0, "host": socket.gethostname()}, me)
         assert run.state == "done"
         return run

@@ -55,6 +55,7 @@ def choose(
     rois: Sequence[str],
     methods: Sequence[str],
     settings: Mapping[str, Mapping[str, Any]],
+    about: str = "",
 ) -> Choice:
     """Return one spec for every combination that the data set has.
 
@@ -65,6 +66,8 @@ def choose(
     subjects, hemispheres, rois, methods : sequence of str
     settings : mapping
         Method -> its settings by name.
+    about : str
+        Fingerprint of what else the runs are about, such as a task that the settings name.
 
     Raises
     ------
@@ -73,14 +76,14 @@ def choose(
     """
     picked = (tuple(subjects), tuple(hemispheres), tuple(rois), tuple(methods))
     own = {method: dict(settings[method]) for method in methods}
-    return _choose(kind, source.index.fingerprint, str(cache_dir()), picked, own, source)
+    return _choose(kind, (source.index.fingerprint, about), str(cache_dir()), picked, own, source)
 
 
 # A page asks at every click, and a choice may be hundreds of runs. Not for long: the file behind weights may change.
 @st.cache_data(show_spinner=False, ttl="1m", max_entries=64)
 def _choose(
     kind: str,
-    fingerprint: str,
+    fingerprints: tuple[str, str],
     cache: str,
     picked: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]],
     settings: dict[str, dict[str, Any]],

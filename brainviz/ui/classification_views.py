@@ -40,7 +40,9 @@ def show_accuracy(shown: Classified) -> None:
 def show_trade_off(shown: Classified) -> None:
     """Draw what each tuned network lost in accuracy over what it gained in r."""
     if shown.untuned is None:
-        st.info("The trade-off needs the untuned network: choose it among the methods.", icon=":material/arrow_upward:")
+        chosen = UNTUNED in (method for method, _ in shown.choice.asked)
+        how = "press “Start classification”" if chosen else "choose it among the methods"
+        st.info(f"The trade-off needs the untuned network: {how}.", icon=":material/arrow_upward:")
         return
     start_button(shown.encodings.specs, "encoding, for r", key="start_encoding")
     table = shown.trade
@@ -102,16 +104,11 @@ def show_pictures(shown: Classified) -> None:
         f"only {second}": theirs.correct & ~mine.correct,
         "neither": ~mine.correct & ~theirs.correct,
     }
-    labels = {name: f"{name} ({int(which.sum())})" for name, which in groups.items()}
     keep_among("gets", list(groups), next(iter(groups)))
-    chosen = st.segmented_control(
-        "Right in",
-        list(groups),
-        default=next(iter(groups)),
-        required=True,
-        format_func=labels.__getitem__,
-        **bound("gets"),
-    )
+    # Numbers in the options would get into the link, which then fits no other layer.
+    chosen = st.segmented_control("Right in", list(groups), default=next(iter(groups)), required=True, **bound("gets"))
+    counts = ", ".join(f"{plain(name)} {int(which.sum()):,}" for name, which in groups.items())
+    st.caption(f"Of {count(len(mine.labels), 'test picture')}: {counts}.")
     which = groups[chosen or next(iter(groups))].nonzero()[0]
     classes = classes_of(one)
     # The most certain answers first: there the models disagree most.

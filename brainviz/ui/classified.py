@@ -81,8 +81,11 @@ class Classified:
 
 
 def once(runs: Sequence[Finished]) -> tuple[Finished, ...]:
-    """Return every run once: the untuned network is asked for with every ROI."""
-    return tuple({run.id: (method, run) for method, run in reversed(runs)}.values())[::-1]
+    """Return every run once, where it comes first: the untuned network is asked for with every ROI."""
+    found: dict[str, Finished] = {}
+    for method, run in runs:
+        found.setdefault(run.id, (method, run))
+    return tuple(found.values())
 
 
 @st.cache_data(show_spinner=False, max_entries=32)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
@@ -15,10 +13,12 @@ from numpy.typing import NDArray
 
 from brainviz.figures.style import Provenance
 from brainviz.runs.landscape import DISSIMILARITY, MODELS, ORACLE
-from brainviz.runs.specs import LandscapeSpec
+from brainviz.runs.requests import field_table
+from brainviz.runs.specs import UNTUNED, FinetuneSpec, LandscapeSpec
 from brainviz.runs.store import Run, Store
 from brainviz.ui.choices import Choice
 from brainviz.ui.comparison import How, finished, roi_table, rows_at
+from brainviz.ui.settings import tuning_settings, url_key
 from brainviz.ui.sources import Source
 
 #: Name of an embedding on the page -> beginning of its columns; those of MDS and UMAP depend on the dimensions.
@@ -50,7 +50,11 @@ class LaidOut:
         table = _models(self.run.id, self.run)
         table = table.merge(_known_r(self.encodings), on=["subject", "hemi", "roi", "method"], how="left")
         table.loc[table["placed"], "model"] += " (placed)"
-        table["link"] = [self._link(row) for row in table.to_dict("records")]
+        about = list(zip(table["run"].astype(str), table["method"].astype(str), strict=True))
+        table["map"] = [
+            self._link("encoding", run, methods=(UNTUNED, method), show="Map", map=method) for run, method in about
+        ]
+        table["settings"] = [self._link("finetune", run, tuning=method) for run, method in about]
         return table
 
     @cached_property
@@ -97,18 +101,30 @@ class LaidOut:
             for k in range(dimensions)
         ]
 
-    def _link(self, row: Mapping[Any, Any]) -> str:
-        """Return the address of the page that shows the model's map."""
-        if not row["roi"]:
+    @cached_property
+    def _tuned(self) -> dict[str, FinetuneSpec]:
+        """How the tuned models were tuned, by the run of their classification."""
+        spec = self.run.spec
+        assert isinstance(spec, LandscapeSpec)
+        models = (*spec.models, *spec.placed)
+        return {model.run_id: model.finetune for model in models if model.finetune is not None}
+
+    def _link(self, page: str, run: str, **query: str | tuple[str, ...]) -> str:
+        """Return the address of a page about a tuned model, with all settings of its tuning; empty for others."""
+        if (tuned := self._tuned.get(run)) is None:
             return ""
-        query = {
-            "dataset": self.source.key,
-            "subjects": row["subject"],
-            "hemi": row["hemi"],
-            "roi": row["roi"],
-            "show": "Map",
+        per_method = tuning_settings()
+        settings = {
+            url_key(field.name, tuned.method) if field.name in per_method else field.name: getattr(tuned, field.name)
+            for field in field_table("finetune")
+            if field.name != "method" and tuned.method in field.methods
         }
-        return f"encoding?{urlencode(query)}&methods=untuned&methods={row['method']}"
+        place = {"subjects": tuned.subject, "hemi": tuned.hemi, "roi": tuned.roi}
+        # As Streamlit writes truth into addresses.
+        known = {name: str(value).lower() if isinstance(value, bool) else value for name, value in settings.items()}
+        if known["weights"] == "file":  # whose name is not known
+            known.pop("weights")
+        return f"{page}?{urlencode({'dataset': self.source.key, **place, **query, **known}, doseq=True)}"
 
 
 @st.cache_data(show_spinner=False, max_entries=16)

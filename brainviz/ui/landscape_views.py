@@ -26,7 +26,7 @@ PATH_OF_PARTS = tuple(reversed(EARLY))
 ALL = "all three"
 
 #: What of a model is listed.
-LISTED = ["model", "subject", "hemi", "roi", "method", "accuracy", "r", "link", "run"]
+LISTED = ["model", "subject", "hemi", "roi", "method", "accuracy", "r", "map", "settings", "run"]
 
 
 def show_maps(shown: LaidOut) -> None:
@@ -57,7 +57,8 @@ def show_maps(shown: LaidOut) -> None:
         st.subheader("Selected models")
         table = table[table["model"].isin(picked)]
     else:
-        st.caption("Click a model, or draw round several on a flat map, to list these alone.")
+        # While dragging draws, a click selects nothing: so Streamlit has it.
+        st.caption("Draw round models on a flat map to list these alone; after “Pan” above the map, click one.")
     _show_models(table)
     st.caption(
         f"Explained stress of InPCA's first {count} axes: {_stress(shown, count)}. Stress-1 (Kruskal) of MDS and UMAP: "
@@ -72,7 +73,8 @@ def _show_map(shown: LaidOut, name: str, dimensions: int, colour: str, *, path: 
         return []
     coordinates = dict(zip(shown.columns(name, dimensions), "xyz", strict=False))
     table = shown.models.rename(columns=coordinates)
-    whole = set(PATH) & set(table["roi"]) != {"hV4"}
+    # hV4 has no parts, and does not tell which of the two is meant.
+    whole = bool(set(PATH[1:]) & set(table["roi"]))
     figure = landscape_scatter(
         table,
         shown.provenance,
@@ -101,7 +103,8 @@ def _show_models(table: pd.DataFrame) -> None:
         table[LISTED],
         hide_index=True,
         column_config={
-            "link": st.column_config.LinkColumn("map", display_text="see its map"),
+            "map": st.column_config.LinkColumn(display_text="see its map"),
+            "settings": st.column_config.LinkColumn(display_text="see its run"),
             "accuracy": st.column_config.NumberColumn(format="percent"),
             "r": st.column_config.NumberColumn("mean r", format="%.3f"),
         },

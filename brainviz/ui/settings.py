@@ -11,6 +11,7 @@ import streamlit as st
 from brainviz.config import load_config
 from brainviz.models.backbones import COMPACT, NETWORKS, candidate_layers, logit_layer
 from brainviz.runs.requests import TUNED, SettingField, default_settings, field_table
+from brainviz.runs.requests import methods as known_methods
 from brainviz.runs.specs import RANDOM
 from brainviz.ui.binding import bound, follow
 from brainviz.ui.sources import Source
@@ -80,7 +81,7 @@ def settings_form(kind: str, source: Source, methods: Sequence[str], *, all_laye
         shared |= _draw_group("Division of the pictures", split, defaults)
     if kind == "encoding":
         shared["layers"] = layers_of(network, all_layers=all_layers)
-    return {method: _meant_for(method, shared, fields) | own[method] for method in methods}
+    return {method: _meant_for(kind, method, shared, fields) | own[method] for method in methods}
 
 
 def encoding_settings(source: Source, settings: MethodSettings, methods: Sequence[str]) -> MethodSettings:
@@ -96,9 +97,16 @@ def encoding_settings(source: Source, settings: MethodSettings, methods: Sequenc
     return own
 
 
-def _meant_for(method: str, shared: Mapping[str, Any], fields: Mapping[str, SettingField]) -> dict[str, Any]:
-    """Return the settings that mean something for a method; a network with random weights has no others."""
-    known = {name: value for name, value in shared.items() if name not in fields or method in fields[name].methods}
+def _meant_for(kind: str, method: str, shared: Mapping[str, Any], fields: Mapping[str, SettingField]) -> dict[str, Any]:
+    """Return the settings that mean something for a method; a network with random weights has no others.
+
+    A method that a kind of run does not know, as fine-tuning knows no untuned network, keeps them for other kinds.
+    """
+    known = {
+        name: value
+        for name, value in shared.items()
+        if name not in fields or method in fields[name].methods or method not in known_methods(kind)
+    }
     return {name: value for name, value in known.items() if name != "weights" or method != RANDOM}
 
 

@@ -106,6 +106,7 @@ def pick_readout(network: str) -> str:
     """Draw the choice of the layer that is classified from."""
     options = list(readout_layers(network))
     keep_among("readout", options, options[0])
+    say_unknown("readout", options, "layer")
     chosen = st.segmented_control(
         "Classified from",
         options,

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-PAGES = {"": "Data", "finetune": "Fine-tune", "encoding": "Encoding"}
+PAGES = {
+    "": "Data",
+    "finetune": "Fine-tune",
+    "encoding": "Encoding",
+    "classification": "Classification",
+    "landscape": "Landscape",
+}
 
 
 def test_a_link_to_a_page_is_a_fresh_servers_first_visit(start_server: Any, visitor: Any) -> None:
@@ -26,7 +32,7 @@ def test_a_page_opens(tiny_server: Any, visitor: Any, path: str, title: str) -> 
     one = visitor()
     one.go(f"{tiny_server.url}/{path}?dataset=tiny")
     expect(one.page.get_by_role("heading", name=title, exact=True)).to_be_visible()
-    expect(one.page.get_by_test_id("stSidebarNavLink")).to_have_count(3)
+    expect(one.page.get_by_test_id("stSidebarNavLink")).to_have_count(len(PAGES))
 
 
 def test_the_rois_are_drawn_on_the_cortex(tiny_server: Any, visitor: Any) -> None:

@@ -146,23 +146,14 @@ def finish_classification(
 
 
 @pytest.fixture
-def finish_landscape(
-    finish_landscape_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
-) -> Callable[[Mapping[str, Run]], Run]:
-    """Return a function that computes the landscape of finished classification runs.
+def finish_landscape(finish_landscape_run: Callable[..., Run]) -> Callable[..., Run]:
+    """Return a function that computes the landscape of finished classification runs, UMAP planted unless wanted."""
 
-    UMAP, which takes seconds to compile, is replaced by planted places: model i is at (i, -i, 2 i), at a stress of 0.25.
-    """
-
-    def planted(D: np.ndarray, n_components: int, **settings: Any) -> Any:
-        from brainviz.analyses.landscape import Embedding  # torch: most page tests do without
-
-        return Embedding(np.outer(np.arange(len(D)), [1.0, -1.0, 2.0])[:, :n_components], 0.25)
-
-    def finish(runs: Mapping[str, Run], readout: str = "classifier.6") -> Run:
-        with monkeypatch.context() as patched:
-            patched.setattr("brainviz.analyses.landscape.umap", planted)
-            return finish_landscape_run(lay_out([run.spec for run in runs.values()], readout=readout))
+    def finish(
+        runs: Mapping[str, Run], readout: str = "classifier.6", *, placed: Sequence[Run] = (), umap: bool = False
+    ) -> Run:
+        models, afterwards = [run.spec for run in runs.values()], [run.spec for run in placed]
+        return finish_landscape_run(lay_out(models, afterwards, readout=readout), umap=umap)
 
     return finish
 
