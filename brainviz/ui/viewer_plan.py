@@ -179,8 +179,8 @@ def with_digest(content: bytes) -> bytes:
 def _surfaces(shapes: Mapping[str, str], folder: Path | None, send: Send) -> dict[str, Any]:
     """Return per surface its two files, and how to read them: first the left hemisphere's part, then the right one's.
 
-    ``shape`` holds the triangles of both, then the sulci of both; folded surfaces of a mesh have it in common.
-    ``positions`` holds the vertices' places.
+    ``shape`` holds the triangles of both, or those of one where both have the same, then the sulci of both; folded
+    surfaces of a mesh have it in common. ``positions`` holds the vertices' places.
     """
     sent = {}
     for surface, name in shapes.items():
@@ -189,6 +189,7 @@ def _surfaces(shapes: Mapping[str, str], folder: Path | None, send: Send) -> dic
             "shape": send(packed.shape),
             "positions": send(packed.positions),
             "wide": packed.wide,
+            "twins": packed.twins,
             "parts": packed.parts,
         }
     return sent
@@ -199,6 +200,7 @@ class _PackedSurface:
     shape: bytes
     positions: bytes
     wide: bool
+    twins: bool
     parts: dict[str, dict[str, Any]]
 
 
@@ -207,11 +209,14 @@ def _packed_surface(name: str, surface: str, folder: Path | None) -> _PackedSurf
     meshes = load_mesh(name, surface, folder)
     both = [meshes[hemi] for hemi in HEMISPHERES]
     wide = not all(packing.is_narrow(mesh) for mesh in both)
+    twins = np.array_equal(both[0].faces, both[1].faces)
     positions = [packing.pack_positions(mesh) for mesh in both]
+    faces = [packing.pack_faces(mesh, wide=wide) for mesh in (both[:1] if twins else both)]
     return _PackedSurface(
-        b"".join([*(packing.pack_faces(mesh, wide=wide) for mesh in both), *map(packing.pack_sulci, both)]),
+        b"".join([*faces, *map(packing.pack_sulci, both)]),
         b"".join(packed.steps for packed in positions),
         wide,
+        twins,
         {
             hemi: {
                 "vertices": len(mesh.coordinates),

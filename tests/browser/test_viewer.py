@@ -537,9 +537,9 @@ def test_a_second_load_fetches_no_mesh(encoded: str, visitor: Any) -> None:
     settle(one)
     sizes = {response.url: len(response.body()) for response in fetched}
     _, faces = mesh_of("inflated", "lh")
-    # Of both hemispheres, three coordinates of two bytes per vertex; three numbers of two bytes per triangle, and one
-    # byte of sulci per vertex.
-    of_mesh = {DIGEST + size for size in (2 * 6 * 10_242, 2 * (6 * len(faces) + 10_242))}
+    # Of both hemispheres, three coordinates of two bytes per vertex; three numbers of two bytes per triangle, which are
+    # the same in both, and one byte of sulci per vertex.
+    of_mesh = {DIGEST + size for size in (2 * 6 * 10_242, 6 * len(faces) + 2 * 10_242)}
     assert of_mesh <= set(sizes.values())
     before = picture_of(one.page)
     fetched.clear()

@@ -191,9 +191,11 @@ class Viewer {
     if (!missing()) return;
     const [Faces, width] = file.wide ? [Uint32Array, 4] : [Uint16Array, 2];
     let face = 0, place = 0;
-    let sulcus = width * 3 * Object.values(file.parts).reduce((sum, part) => sum + part.faces, 0); // after all faces
+    const parts = Object.values(file.parts);
+    // After all faces, which are there once where both hemispheres have the same.
+    let sulcus = width * 3 * (file.twins ? parts[0].faces : parts.reduce((sum, part) => sum + part.faces, 0));
     for (const [hemi, part] of Object.entries(file.parts)) {
-      const faces = new Faces(shape, face, 3 * part.faces);
+      const faces = new Faces(shape, file.twins ? 0 : face, 3 * part.faces);
       const sulci = new Uint8Array(shape, sulcus, part.vertices);
       const steps = new Uint16Array(positions, place, 3 * part.vertices);
       face += faces.byteLength;
