@@ -13,6 +13,7 @@ from brainviz.datasets.index import build_index
 from brainviz.datasets.splits import hold_out, split_pictures
 from brainviz.errors import DatasetError, RunError, SpecError, WeightsError
 from brainviz.runs import compute as compute_module
+from brainviz.runs import networks
 from brainviz.runs.compute import compute, standardised
 from brainviz.runs.context import Context, Pictures
 from brainviz.runs.requests import memo_dir
@@ -141,7 +142,7 @@ def test_without_validation_pictures_the_scale_of_the_information_is_from_fitted
 def test_layers_that_do_not_fit_together_pass_one_by_one(ask, tiny_dataset, monkeypatch, tmp_path, computed):
     spec = ask("features", tiny_dataset, layers=LAYERS, n_components=5)
     together = computed(spec)
-    monkeypatch.setattr(compute_module, "PASS_BYTES", 1)
+    monkeypatch.setattr(networks, "PASS_BYTES", 1)
     events = []
     monkeypatch.setenv("BRAINVIZ_CACHE", str(tmp_path / "other"))
     apart = computed(ask("features", tiny_dataset, layers=LAYERS, n_components=5), events=events)
