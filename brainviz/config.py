@@ -21,7 +21,7 @@ TABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "datasets": ("demo",),
         "weights": ("imagenet", "demo", "random"),
-        "tasks": ("demo-objects", "demo-textures"),
+        "tasks": ("demo-objects", "demo-quarters"),
     }
 )
 #: Keys of the table [meshes].

@@ -73,7 +73,7 @@ def test_no_file_is_an_empty_config(monkeypatch, tmp_path):
         ("[tasks]\nx = 3", r"\[tasks\] x.*must be a path in quotes"),
         ('tasks = "x"', "'tasks'.*must be a table"),
         ('[tasks]\ndemo-objects = "x"', "demo-objects.*keeps for itself"),
-        ('[tasks]\ndemo-textures = "x"', "demo-textures.*keeps for itself"),
+        ('[tasks]\ndemo-quarters = "x"', "demo-quarters.*keeps for itself"),
         ("[datasets", "not a TOML file"),
         ('[mesh]\nfolder = "x"', "mesh.*write 'meshes' instead"),
         ('[meshes]\nfoldr = "x"', r"key in \[meshes\] 'foldr'.*write 'folder' instead"),

@@ -17,7 +17,7 @@ the official files by their digests (Places365), rely on files numbered without 
 pictures no name. The layouts are therefore read here; the tests compare with torchvision.
 
 The demo has two tasks of its own: `demo-objects`, the kind of the main object, which the compact network was trained
-on, and `demo-textures`, the direction of the bars on the ground, which it was not.
+on, and `demo-quarters`, in which quarter of the picture it is, which the network was not trained to tell.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from brainviz.datasets.index import Progress, _Memo, scan
 from brainviz.errors import DatasetError, SpecError
 
 #: The demo's tasks, and the column of its table of labels that each is about.
-DEMO_TASKS: Mapping[str, str] = {"demo-objects": "object", "demo-textures": "texture"}
+DEMO_TASKS: Mapping[str, str] = {"demo-objects": "object", "demo-quarters": "quarter"}
 
 #: Version of the demo's task pictures: another version, another folder.
-_DEMO_PICTURES_VERSION = 1
+_DEMO_PICTURES_VERSION = 2
 
 #: Under this name the pictures' digests are remembered, beside those of data sets.
 _MEMO = "task"
@@ -285,13 +285,13 @@ def split(
 
 
 def _open_demo(name: str) -> Task:
-    from brainviz.datasets.demo.scenes import KINDS, TEXTURES
-    from brainviz.datasets.demo.task_pictures import TABLE, write_task_pictures
+    from brainviz.datasets.demo.scenes import KINDS
+    from brainviz.datasets.demo.task_pictures import QUARTERS, TABLE, write_task_pictures
 
     root = write_task_pictures(cache_dir() / f"demo-tasks-{_DEMO_PICTURES_VERSION}").resolve()
     with (root / TABLE).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    classes = {"object": KINDS, "texture": tuple(TEXTURES)}[DEMO_TASKS[name]]
+    classes = {"object": KINDS, "quarter": QUARTERS}[DEMO_TASKS[name]]
     labels = [classes.index(row[DEMO_TASKS[name]]) for row in rows]
     return _task(name, "demo", root, classes, [root / row["file"] for row in rows], labels)
 

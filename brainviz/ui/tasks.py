@@ -20,7 +20,7 @@ from brainviz.ui.sources import Source, still_reading
 #: What the two tasks of the demo are about.
 ABOUT = {
     "demo-objects": "What the main object is: like the task that the compact network was trained on.",
-    "demo-textures": "The direction of the bars on the ground: unlike what the network was trained on.",
+    "demo-quarters": "In which quarter of the picture the main object is: unlike what the network was trained on.",
 }
 
 

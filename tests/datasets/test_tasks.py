@@ -13,7 +13,7 @@ from PIL import Image
 
 from brainviz.datasets.base import Dataset
 from brainviz.datasets.demo import task_pictures
-from brainviz.datasets.demo.scenes import KINDS, TEXTURES
+from brainviz.datasets.demo.scenes import KINDS
 from brainviz.datasets.images import decode
 from brainviz.datasets.tasks import (
     Task,
@@ -201,7 +201,7 @@ def test_tasks_are_opened_by_the_names_in_the_configuration(
     folders: Path, name_tasks: Callable[..., None], tiny_dataset: Dataset
 ) -> None:
     name_tasks(pets=folders, away=folders.parent / "not-mounted")
-    assert task_names() == ("demo-objects", "demo-textures", "pets", "away")
+    assert task_names() == ("demo-objects", "demo-quarters", "pets", "away")
     assert tasks_of(tiny_dataset) == ("pets", "away")
     assert (open_task("pets").name, open_task("pets").root) == ("pets", folders)
     with pytest.raises(DatasetError, match=r"(?s)folder of the task 'away' does not exist.*not-mounted"):
@@ -215,18 +215,20 @@ def test_the_demo_has_its_own_tasks_first(tiny_copy: Path, folders: Path, name_t
 
     name_tasks(pets=folders)
     (tiny_copy / "demo.json").write_text('{"version": 1}')
-    assert tasks_of(open_dataset(tiny_copy)) == ("demo-objects", "demo-textures", "pets")
+    assert tasks_of(open_dataset(tiny_copy)) == ("demo-objects", "demo-quarters", "pets")
 
 
 @pytest.mark.usefixtures("few_pictures")
 def test_the_demos_tasks_have_the_labels_of_what_is_drawn(cache: Path) -> None:
-    objects, textures = open_task("demo-objects"), open_task("demo-textures")
+    objects, quarters = open_task("demo-objects"), open_task("demo-quarters")
     scenes = [task_pictures.task_scene(number) for number in range(60)]
     assert objects.classes == KINDS
     assert [objects.classes[label] for label in objects.labels] == [scene.main.kind for scene in scenes]
-    assert textures.classes == tuple(TEXTURES)
-    assert [textures.classes[label] for label in textures.labels] == [scene.texture for scene in scenes]
-    assert objects.images == textures.images
+    assert quarters.classes == ("upper left", "upper right", "lower left", "lower right")
+    for label, scene in zip(quarters.labels, scenes, strict=True):
+        vertical, horizontal = quarters.classes[label].split()
+        assert (vertical == "lower", horizontal == "left") == (scene.main.y < 0, scene.main.x < 0)
+    assert objects.images == quarters.images
     assert all(path.is_relative_to(cache) for path in objects.images.paths)
     assert objects.images[0].mode == "RGB"
 

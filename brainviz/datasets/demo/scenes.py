@@ -34,7 +34,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 #: The backbone's classes: the kind and the colour of the main object.
 CLASSES: tuple[str, ...] = tuple(f"{colour} {kind}" for kind in KINDS for colour in COLOURS)
 
-#: Ground textures, by the orientation of their bars in degrees: the classification task unlike the backbone's.
+#: Ground textures, by the orientation of their bars in degrees: labels unlike the backbone's classes.
 TEXTURES: dict[str, float] = {"horizontal": 0.0, "rising": 45.0, "vertical": 90.0, "falling": 135.0}
 
 PLACES_TO_BE: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {  # sky, ground

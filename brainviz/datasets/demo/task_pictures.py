@@ -14,7 +14,7 @@ import numpy as np
 
 from brainviz.datasets.demo.drawing import draw_scene
 from brainviz.datasets.demo.plan import SEED
-from brainviz.datasets.demo.scenes import Scene, sample_scene
+from brainviz.datasets.demo.scenes import Scene, Thing, sample_scene
 
 #: Number of pictures. Every picture has a label for both tasks.
 PICTURES = 3000
@@ -23,12 +23,20 @@ PICTURES = 3000
 TABLE = "labels.csv"
 
 #: Columns of the table: the picture's file, and its class in each task.
-COLUMNS = ("file", "object", "texture")
+COLUMNS = ("file", "object", "quarter")
+
+#: Where the main object can be: above or below the middle, left or right of it.
+QUARTERS = ("upper left", "upper right", "lower left", "lower right")
 
 
 def task_scene(number: int) -> Scene:
     """Return what the picture of this number shows; the demo's own pictures come from other seeds."""
     return sample_scene(np.random.default_rng([SEED, 3, number]))
+
+
+def quarter_of(thing: Thing) -> str:
+    """Return in which quarter of the picture the middle of an object is."""
+    return f"{'upper' if thing.y >= 0 else 'lower'} {'left' if thing.x < 0 else 'right'}"
 
 
 def write_task_pictures(out: Path, count: int = PICTURES) -> Path:
@@ -58,7 +66,7 @@ def write_task_pictures(out: Path, count: int = PICTURES) -> Path:
         for number in range(count):
             scene, file = task_scene(number), f"pictures/{number:04d}.png"
             draw_scene(scene).save(complete / file, compress_level=1)
-            rows.append((file, scene.main.kind, scene.texture))
+            rows.append((file, scene.main.kind, quarter_of(scene.main)))
         with (complete / TABLE).open("w", newline="", encoding="utf-8") as file_of_labels:
             table = csv.writer(file_of_labels, lineterminator="\n")
             table.writerow(COLUMNS)

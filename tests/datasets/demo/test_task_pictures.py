@@ -10,8 +10,8 @@ import pytest
 from brainviz.datasets.demo import task_pictures
 from brainviz.datasets.demo.drawing import draw_scene
 from brainviz.datasets.demo.plan import PICTURES, scene_of
-from brainviz.datasets.demo.scenes import KINDS, TEXTURES
-from brainviz.datasets.demo.task_pictures import task_scene, write_task_pictures
+from brainviz.datasets.demo.scenes import KINDS
+from brainviz.datasets.demo.task_pictures import QUARTERS, quarter_of, task_scene, write_task_pictures
 from brainviz.datasets.images import decode
 
 
@@ -26,7 +26,7 @@ def test_pictures_are_those_of_their_scenes(tmp_path: Path) -> None:
     assert [row["file"] for row in rows] == [f"pictures/{number:04d}.png" for number in range(12)]
     for number, row in enumerate(rows):
         scene = task_scene(number)
-        assert (row["object"], row["texture"]) == (scene.things[0].kind, scene.texture)
+        assert (row["object"], row["quarter"]) == (scene.things[0].kind, quarter_of(scene.things[0]))
         assert decode(out / row["file"]).tobytes() == draw_scene(scene).tobytes()
     again = write_task_pictures(tmp_path / "b", count=12)
     for path in out.rglob("*.*"):
@@ -43,7 +43,7 @@ def test_no_scene_is_one_of_the_subjects() -> None:
 
 def test_every_class_is_about_equally_frequent() -> None:
     scenes = [task_scene(number) for number in range(task_pictures.PICTURES)]
-    for names, drawn in ((KINDS, [scene.main.kind for scene in scenes]), (TEXTURES, [s.texture for s in scenes])):
+    for names, drawn in ((KINDS, [s.main.kind for s in scenes]), (QUARTERS, [quarter_of(s.main) for s in scenes])):
         expected = len(scenes) / len(names)
         assert all(abs(drawn.count(name) - expected) < 4 * expected**0.5 for name in names)
 
