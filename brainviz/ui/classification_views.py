@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import streamlit as st
 
@@ -34,7 +36,19 @@ def show_accuracy(shown: Classified) -> None:
         f"{plain(shown.readout)}. Intervals of single models: 95 % (Wilson 1927). Chance: always saying the commonest "
         "class."
     )
+    say_convergence(table)
     figure_downloads("Accuracy", table, figure, shown.specs(), shown.stem, shown.provenance)
+
+
+def say_convergence(table: pd.DataFrame) -> None:
+    """Say so where classifiers were stopped before they had settled."""
+    stopped = int((~table["converged"].astype(bool)).sum())
+    if stopped:
+        st.caption(
+            f"{stopped} of {count(len(table), 'classifier')} stopped at the largest number of steps (5,000) before the "
+            "fit had settled, as the authors' code would: column “converged” of the table. Their probabilities would "
+            "still change a little; standardised features (classifier.5) settle sooner."
+        )
 
 
 def show_trade_off(shown: Classified) -> None:
@@ -52,12 +66,17 @@ def show_trade_off(shown: Classified) -> None:
             icon=":material/hourglass_empty:",
         )
         return
-    figure = trade_off(table, shown.provenance)
+    encoded = len(table)
+    tuned = int((shown.accuracies["roi"] != "").sum())
+    if encoded < tuned:
+        st.caption(f"{encoded} of {count(tuned, 'tuned model')} are drawn: the others have not been encoded yet.")
+    subjects = ", ".join(dict.fromkeys(table["subject"]))
+    figure = trade_off(table, replace(shown.provenance, subject=subjects))
     st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="trade", alt="Drop in accuracy over gain in r")
     st.caption(
         "Gain: mean r over the ROI's vertices on test pictures of the data set, tuned minus untuned; bootstrapped. "
         "Drop: accuracy, untuned minus tuned, on the same test pictures of the task; interval of Newcombe (1998), p of "
-        "McNemar's exact test in the table."
+        "McNemar's exact test in the CSV."
     )
     figure_downloads("Trade-off", table, figure, [*shown.specs(), *shown.encodings.specs], shown.stem, shown.provenance)
 
@@ -88,8 +107,11 @@ def show_confusion(shown: Classified) -> None:
         )
     figure = confusion_heatmap(counts, classes, shown.provenance, names=names)
     st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="confusion", alt=" against ".join(names))
-    table = pd.DataFrame(counts, index=pd.Index(classes, name=names[0]), columns=classes).reset_index()
-    figure_downloads("Confusion", table, figure, shown.specs(), shown.stem, shown.provenance)
+    table = pd.DataFrame(counts, index=pd.Index(classes, name=f"{names[0]} / {names[1]}"), columns=classes)
+    runs = tuple(run.id for run in (one, second[1] if second else None) if run is not None)
+    about = replace(shown.provenance, method=f"{names[0]} against {names[1]}, {shown.readout}", runs=runs)
+    stem = f"{shown.stem}_{'_'.join(names).replace(' ', '-')}"
+    figure_downloads("Confusion", table.reset_index(), figure, shown.specs(), stem, about)
 
 
 def show_pictures(shown: Classified) -> None:
@@ -173,7 +195,10 @@ def _pick_two(shown: Classified, *, optional: bool = False) -> tuple[tuple[str, 
 
 def show_table(shown: Classified) -> None:
     """Draw all models as a table."""
-    st.dataframe(shown.accuracies.drop(columns=["finetune"]), hide_index=True)
+    first = ["model", "accuracy", "low", "high", "n_test", "converged"]
+    rest = [name for name in shown.accuracies if name not in (*first, "finetune", "placed")]
+    shares = {name: st.column_config.NumberColumn(format="percent") for name in ("accuracy", "low", "high")}
+    st.dataframe(shown.accuracies[[*first, *rest]], hide_index=True, column_config=shares)
     download(
         "Models, CSV",
         lambda: csv_text(shown.accuracies, shown.provenance),

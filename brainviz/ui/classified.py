@@ -102,6 +102,7 @@ def _accuracies(ids: tuple[tuple[str, str], ...], readout: str, _runs: tuple[Fin
                 "low": of_layer["accuracy_low"],
                 "high": of_layer["accuracy_high"],
                 "n_test": result["n_test"],
+                "converged": of_layer["converged"],
             }
         )
     return pd.DataFrame(rows)

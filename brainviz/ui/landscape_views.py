@@ -38,7 +38,7 @@ def show_maps(shown: LaidOut) -> None:
             default="InPCA",
             required=True,
             **bound("embedding"),
-            help="InPCA keeps distances exactly, with signs. Metric MDS fits them on a plane. UMAP keeps neighbours.",
+            help="All axes of InPCA together keep the distances, signed. Metric MDS fits them. UMAP keeps neighbours.",
         )
         dimensions = st.segmented_control(
             "Dimensions", ["2", "3"], default="2", required=True, **bound("dimensions"), help="2: draw round models."
@@ -47,11 +47,9 @@ def show_maps(shown: LaidOut) -> None:
         path = st.toggle("Order of the early areas", **bound("path"), help="From hV4 to V1, each hemisphere by itself.")
     names = list(EMBEDDINGS) if embedding == ALL else [str(embedding or "InPCA")]
     count = int(dimensions or 2)
-    columns = st.columns(len(names)) if len(names) > 1 and count == 2 else [st.container() for _ in names]
     picked: list[str] = []
-    for name, place in zip(names, columns, strict=True):
-        with place:
-            picked += _show_map(shown, name, count, str(colour), path=path, single=len(names) == 1)
+    for name in names:
+        picked += _show_map(shown, name, count, str(colour), path=path, single=len(names) == 1)
     table = shown.models
     if picked:
         st.subheader("Selected models")
@@ -60,6 +58,8 @@ def show_maps(shown: LaidOut) -> None:
         # While dragging draws, a click selects nothing: so Streamlit has it.
         st.caption("Draw round models on a flat map to list these alone; after “Pan” above the map, click one.")
     _show_models(table)
+    if table["r"].isna().any():
+        st.caption("No mean r: the network has not been encoded yet, or is tuned to no ROI.")
     st.caption(
         f"Explained stress of InPCA's first {count} axes: {_stress(shown, count)}. Stress-1 (Kruskal) of MDS and UMAP: "
         f"{_kruskal(shown, 'mds', count)}, {_kruskal(shown, 'umap', count)}; 0 is a perfect map."
@@ -93,8 +93,8 @@ def _show_map(shown: LaidOut, name: str, dimensions: int, colour: str, *, path: 
         selection_mode=("points", "box", "lasso"),
         alt=f"{name} of {len(table)} models, coloured by {colour}",
     )
-    if single:
-        figure_downloads("Coordinates", shown.models, figure, [shown.run.spec], shown.stem, shown.provenance)
+    of = "Coordinates" if single else f"Coordinates {name}"
+    figure_downloads(of, shown.models, figure, [shown.run.spec], shown.stem, shown.provenance)
     return [point["customdata"][1] for point in selected.selection.points if point.get("customdata")]
 
 

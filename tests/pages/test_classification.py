@@ -295,8 +295,8 @@ def test_confusion_of_one_model(
     expected = counted(*answers(runs["untuned"], range(9)))
     (figure,) = charts(at)
     np.testing.assert_array_equal(traces(figure)["off"]["customdata"], expected)
-    table = table_in(offered["tiny_animals_confusion.csv"]())
-    assert list(table.columns) == ["true class", "cat", "dog", "fish", "owl"]
+    table = table_in(offered["tiny_animals_true-class_untuned_confusion.csv"]())
+    assert list(table.columns) == ["true class / untuned", "cat", "dog", "fish", "owl"]
     np.testing.assert_array_equal(table.iloc[:, 1:], expected)
     # Another model, at a click.
     at.selectbox(key="one").select(LEFT).run()
@@ -313,7 +313,13 @@ def test_confusion_of_two_models(
     mine, theirs = answers(runs["untuned"], range(9))[1], answers(runs[LEFT], range(8, 12))[1]
     (figure,) = charts(at)
     np.testing.assert_array_equal(traces(figure)["off"]["customdata"], counted(mine, theirs))
-    assert table_in(offered["tiny_animals_confusion.csv"]()).columns[0] == "untuned"
+    stem = f"tiny_animals_untuned_{LEFT.replace(' ', '-')}"
+    table = offered[f"{stem}_confusion.csv"]()
+    assert table_in(table).columns[0] == f"untuned / {LEFT}"
+    # Of the runs that there are, those of the two models alone.
+    assert runs["untuned"].id in table
+    assert runs[LEFT].id in table
+    assert sum(run.id in table for run in runs.values()) == 2
     text = said(at)
     assert "is right in 75.0%, " in text
     assert "in 33.3% of 12 pictures: a difference of +41.7 percentage points" in text

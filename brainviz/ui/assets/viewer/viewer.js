@@ -114,8 +114,9 @@ class Viewer {
   // --- what the server sends ------------------------------------------------------------------------------------------
 
   async update(plan) {
-    if (JSON.stringify(plan) === this.planText) return;
-    this.planText = JSON.stringify(plan);
+    const text = JSON.stringify({ ...plan, look: null }); // how to look counts at first, and where it is restored
+    if (text === this.planText) return;
+    this.planText = text;
     for (const [name, text] of Object.entries(plan.scale.palettes)) {
       plan.scale.palettes[name] = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
     }
