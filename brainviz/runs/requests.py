@@ -7,6 +7,7 @@ results: ``<cache>/datasets/<fingerprint>.json`` and ``<cache>/weights/<digest>.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
@@ -74,6 +75,9 @@ NOT_SETTINGS = frozenset(
     {"kind", "version", "dataset", "subject", "hemi", "roi", "method", "weights_digest"}
     | {"features", "finetune", "first", "second", "models", "placed", "task_fingerprint", "logits"}
 )
+
+#: For so long a page believes what it has seen of a task's files.
+TASK_SECONDS = 30
 
 #: Settings that belong to a network: a data set's suggestions for another network do not apply.
 NETWORK_SETTINGS = ("weights", "image_size", "layers", "readouts", "readout")
@@ -504,8 +508,24 @@ def known_task(name: str, allow_files: bool = False) -> tuple[str, str]:
             expected=", ".join(names),
             mend=_suggestion(name, names) or "name one of these; others are named under [tasks] in brainviz.toml.",
         )
+    if not allow_files:
+        return _read_task(
+            name, str(load_config().tasks.get(name, "")), str(cache_dir()), int(time.time() // TASK_SECONDS)
+        )
     task = open_task(name)
-    index = build_task_index(task, memo_dir()) if allow_files else remembered_task_index(task, memo_dir())
+    index = build_task_index(task, memo_dir())
+    remember_task(task, index)
+    return task.name, index.fingerprint
+
+
+# A page asks for many specs at every click, and looking at thousands of files takes a moment. That the pictures still
+# are what the fingerprint says is made sure of by the worker before it computes. The last three tell places and times
+# apart.
+@lru_cache(maxsize=16)
+def _read_task(name: str, folder: str, cache: str, moment: int) -> tuple[str, str]:
+    """Return name and fingerprint of a task that was read."""
+    task = open_task(name)
+    index = remembered_task_index(task, memo_dir())
     if index is None:
         raise SpecError(
             f"The pictures of the task {name!r} have not been read yet, or have changed since.",
