@@ -2,24 +2,20 @@
 
 import streamlit as st
 
-from brainviz.errors import SpecError
 from brainviz.figures.style import Provenance
-from brainviz.models.backbones import readout_layers
 from brainviz.runs.requests import lay_out
 from brainviz.runs.specs import ClassificationSpec
 from brainviz.runs.store import Store
 from brainviz.ui.binding import bound, keep_those_among, say_unknown
-from brainviz.ui.choices import Choice, choose, split_words, states
+from brainviz.ui.choices import Choice, split_words, states
 from brainviz.ui.encoding_views import pick_view
 from brainviz.ui.errors import end_page
 from brainviz.ui.laid_out import LaidOut
 from brainviz.ui.landscape_views import show_axes, show_groups, show_maps, show_matrix
+from brainviz.ui.models_form import require_models
 from brainviz.ui.navigation import begin_page
-from brainviz.ui.pickers import pick_hemispheres, pick_methods, pick_rois, pick_subjects
 from brainviz.ui.run_controls import live_progress, show_plan, start_button
-from brainviz.ui.settings import encoding_settings, settings_form
 from brainviz.ui.sources import require_source
-from brainviz.ui.tasks import pick_readout, require_task
 from brainviz.ui.words import count
 
 VIEWS = {"Map": show_maps, "Matrix": show_matrix, "Axes": show_axes, "Groups": show_groups}
@@ -31,24 +27,8 @@ begin_page(
 )
 
 source = require_source()
-with st.container(border=True):
-    task = require_task(source)
-    with st.container(horizontal=True):
-        subjects = pick_subjects(source)
-        hemispheres = pick_hemispheres(source)
-        rois = pick_rois(source, subjects)
-    methods = pick_methods()
-    settings = settings_form("classification", source, methods)
-    network = str(next(iter(settings.values()))["network"]) if settings else ""
-    readout = pick_readout(network) if network else ""
-
-if not (subjects and hemispheres and rois and methods):
-    st.info("Choose at least one subject, hemisphere, ROI and method.", icon=":material/arrow_upward:")
-    end_page()
-
-of_task = {"task": task.task.name, "readouts": readout_layers(network)}
-asked = {method: values | of_task for method, values in settings.items()}
-choice = choose("classification", source, subjects, hemispheres, rois, methods, asked, task.fingerprint)
+chosen = require_models(source)
+choice, subjects, methods = chosen.choice, chosen.subjects, chosen.methods
 known = states(choice.specs, Store())
 done = [spec for spec, state in zip(choice.specs, known, strict=True) if state == "done"]
 left = len(choice.specs) - len(done)
@@ -77,21 +57,14 @@ if len(models) < 2:
         "A landscape needs at least two models: choose more ROIs, subjects or methods.", icon=":material/arrow_upward:"
     )
     end_page()
-try:
-    spec = lay_out(models, placed, readout=readout)
-except SpecError as error:
-    st.error(str(error))
-    end_page()
+spec = lay_out(models, placed, readout=chosen.readout)
 
-encodings = choose(
-    "encoding", source, subjects, hemispheres, rois, methods, encoding_settings(source, settings, methods)
-)
 show_plan(Choice((("landscape", spec),), ()))
 start_button([spec], f"the landscape of {count(len(models), 'model')}")
 run = Store().find(spec)
 ids = (spec.run_id,)
-method = f"landscape of {count(len(models), 'model')}{f' and {len(placed)} placed' if placed else ''}, {readout}"
-provenance = Provenance(source.key, ", ".join(subjects), tuple(rois), split_words(models[0]), method, ids)
+method = f"landscape of {count(len(models), 'model')}{f' and {len(placed)} placed' if placed else ''}, {chosen.readout}"
+provenance = Provenance(source.key, ", ".join(subjects), chosen.rois, split_words(models[0]), method, ids)
 live_progress([spec], provenance)
 if run is None or run.state != "done":
     st.info(
@@ -100,5 +73,5 @@ if run is None or run.state != "done":
     )
     end_page()
 
-shown = LaidOut(source, run, encodings, provenance)
+shown = LaidOut(source, run, chosen.encodings, provenance)
 VIEWS[pick_view(list(VIEWS))](shown)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from brainviz.datasets.images import image_array
 from brainviz.datasets.tasks import Task, TaskIndex, split
 from brainviz.runs.context import Context
-from brainviz.runs.networks import FEATURE_BATCH, open_state, passes, scratch
+from brainviz.runs.networks import features_of, open_state, passes, scratch
 from brainviz.runs.requests import load_task
 from brainviz.runs.specs import ClassificationSpec
 from brainviz.runs.store import Run, write_array, write_json
@@ -31,24 +31,12 @@ def classification(spec: ClassificationSpec, context: Context) -> dict[str, Any]
 
     # Only now that the task is known to be good: torch takes seconds.
     from brainviz.analyses.classification import classify
-    from brainviz.encoding.features import layer_features
-    from brainviz.models.backbones import IMAGENET_MEAN, IMAGENET_STD
 
     backbone = open_state(spec, context)
     found: dict[str, dict[str, Any]] = {}
     for layers in passes(backbone, spec.readouts, images):
         with scratch(context) as folder:
-            features = layer_features(
-                backbone,
-                layers,
-                images,
-                IMAGENET_MEAN,
-                IMAGENET_STD,
-                device=context.device,
-                batch_size=FEATURE_BATCH,
-                folder=folder,
-                progress=context.progress(f"features of {', '.join(layers)}"),
-            )
+            features = features_of(backbone, layers, images, folder, context)
             for layer in layers:
                 context.progress(f"classifying from {layer}")(len(found), len(spec.readouts))
                 outcome = classify(

@@ -22,7 +22,7 @@ from brainviz.runs.compare import comparison
 from brainviz.runs.context import Context, open_pictures, read_images, read_responses
 from brainviz.runs.encode import encoding
 from brainviz.runs.landscape import landscape
-from brainviz.runs.networks import FEATURE_BATCH, WEIGHTS, open_backbone, open_state, passes, scratch
+from brainviz.runs.networks import WEIGHTS, features_of, open_backbone, open_state, passes, scratch
 from brainviz.runs.requests import require_roi
 from brainviz.runs.specs import (
     ClassificationSpec,
@@ -217,9 +217,7 @@ def features(spec: FeaturesSpec, context: Context) -> dict[str, Any]:
     Writes ``scores_<layer>`` (n, k) and ``explained_<layer>`` (k,), shares of the training pictures' variance. Layers
     that another run of the same network state has already are taken from there.
     """
-    from brainviz.encoding.features import layer_features
     from brainviz.encoding.pca import fit_pca
-    from brainviz.models.backbones import IMAGENET_MEAN, IMAGENET_STD
 
     pictures = open_pictures(spec, spec, context)
     known = _known_layers(spec, context.store)
@@ -232,17 +230,7 @@ def features(spec: FeaturesSpec, context: Context) -> dict[str, Any]:
         backbone = open_state(spec, context)
         for layers in passes(backbone, wanted, images):
             with scratch(context) as folder:
-                found = layer_features(
-                    backbone,
-                    layers,
-                    images,
-                    IMAGENET_MEAN,
-                    IMAGENET_STD,
-                    device=context.device,
-                    batch_size=FEATURE_BATCH,
-                    folder=folder,
-                    progress=context.progress(f"features of {', '.join(layers)}"),
-                )
+                found = features_of(backbone, layers, images, folder, context)
                 for layer in layers:
                     context.progress(f"PCA of {layer}")(wanted.index(layer), len(wanted))
                     pca = fit_pca(found.pop(layer), pictures.split.train, spec.n_components, device=context.device)

@@ -38,6 +38,26 @@ def open_state(spec: FeaturesSpec | ClassificationSpec, context: Context) -> nn.
     return load_tuned_backbone(spec.network, context.finished(spec.finetune).file(WEIGHTS))
 
 
+def features_of(
+    backbone: nn.Module, layers: Sequence[str], images: NDArray[np.uint8], folder: Path, context: Context
+) -> dict[str, NDArray[np.float32]]:
+    """Return what layers answer to pictures, (n, p) each, with progress; large ones are kept in `folder`."""
+    from brainviz.encoding.features import layer_features
+    from brainviz.models.backbones import IMAGENET_MEAN, IMAGENET_STD
+
+    return layer_features(
+        backbone,
+        layers,
+        images,
+        IMAGENET_MEAN,
+        IMAGENET_STD,
+        device=context.device,
+        batch_size=FEATURE_BATCH,
+        folder=folder,
+        progress=context.progress(f"features of {', '.join(layers)}"),
+    )
+
+
 def open_backbone(spec: NetworkFields, seed: int, context: Context) -> nn.Module:
     """Return the untuned network that a spec names.
 

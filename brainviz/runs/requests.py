@@ -670,22 +670,10 @@ def load_dataset(
     from brainviz.datasets.index import build_index
 
     cache = cache or cache_dir()
-    path = cache / "datasets" / f"{fingerprint}.json"
-    if not path.exists():
-        raise DatasetError(
-            f"Nothing is known of the data set with fingerprint {fingerprint[:12]}.",
-            mend="ask for the run again from a page or the command line, which name the folder.",
-        )
-    root = Path(json.loads(path.read_text(encoding="utf-8"))["root"])
+    root = Path(_recalled(cache / "datasets", fingerprint, "data set")["root"])
     dataset = open_dataset(root)
     index = build_index(dataset, memo_dir(cache), progress)
-    if index.fingerprint != fingerprint:
-        raise DatasetError(
-            f"The data in {root} have changed since the run was asked for.",
-            got=f"fingerprint {index.fingerprint[:12]}",
-            expected=f"fingerprint {fingerprint[:12]}",
-            mend="ask for the run again: it will be another run, about the data as they are now.",
-        )
+    _require_unchanged(index.fingerprint, fingerprint, f"data in {root}")
     return dataset, index
 
 
@@ -706,22 +694,10 @@ def load_task(
         Nothing is remembered of it, or its files have changed.
     """
     cache = cache or cache_dir()
-    path = cache / "tasks" / f"{fingerprint}.json"
-    if not path.exists():
-        raise DatasetError(
-            f"Nothing is known of the classification task with fingerprint {fingerprint[:12]}.",
-            mend="ask for the run again from a page or the command line, which name the folder.",
-        )
-    known = json.loads(path.read_text(encoding="utf-8"))
+    known = _recalled(cache / "tasks", fingerprint, "classification task")
     task = open_task(known["name"] if known["name"] in DEMO_TASKS else Path(known["root"]))
     index = build_task_index(task, memo_dir(cache), progress)
-    if index.fingerprint != fingerprint:
-        raise DatasetError(
-            f"The pictures of the task {known['name']} in {task.root} have changed since the run was asked for.",
-            got=f"fingerprint {index.fingerprint[:12]}",
-            expected=f"fingerprint {fingerprint[:12]}",
-            mend="ask for the run again: it will be another run, about the pictures as they are now.",
-        )
+    _require_unchanged(index.fingerprint, fingerprint, f"pictures of the task {known['name']} in {task.root}")
     return task, index
 
 
@@ -734,6 +710,29 @@ def weights_path(digest: str, cache: Path | None = None) -> Path | None:
     """Return the file remembered for these weights, or None; whether it still holds them is not looked at."""
     path = (cache or cache_dir()) / "weights" / f"{digest}.json"
     return Path(json.loads(path.read_text(encoding="utf-8"))["path"]) if path.exists() else None
+
+
+def _recalled(folder: Path, fingerprint: str, what: str) -> dict[str, Any]:
+    """Return what is remembered of a fingerprint."""
+    path = folder / f"{fingerprint}.json"
+    if not path.exists():
+        raise DatasetError(
+            f"Nothing is known of the {what} with fingerprint {fingerprint[:12]}.",
+            mend="ask for the run again from a page or the command line, which name the folder.",
+        )
+    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return known
+
+
+def _require_unchanged(found: str, expected: str, what: str) -> None:
+    """Raise `DatasetError` unless contents are still those that a run was asked about."""
+    if found != expected:
+        raise DatasetError(
+            f"The {what} have changed since the run was asked for.",
+            got=f"fingerprint {found[:12]}",
+            expected=f"fingerprint {expected[:12]}",
+            mend="ask for the run again: it will be another run, about what is there now.",
+        )
 
 
 def _remember(path: Path, facts: Mapping[str, Any]) -> None:

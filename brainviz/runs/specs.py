@@ -164,6 +164,13 @@ class FinetuneSpec(NetworkFields, SplitFields, Spec):
         return f"{self.subject} {self.hemi} {self.roi} {self.method}"
 
 
+def _require_equal(spec: Spec, tuned: FinetuneSpec, names: tuple[str, ...]) -> None:
+    """Raise `ValueError` unless these fields of a spec are those of the tuned network that it holds."""
+    for name in names:
+        if getattr(spec, name) != getattr(tuned, name):
+            raise ValueError(f"{name} differs from the tuned network's")
+
+
 class FeaturesSpec(NetworkFields, SplitFields, Spec):
     """PCA scores of a network state's layers for one subject's pictures (methods, section 2)."""
 
@@ -182,9 +189,8 @@ class FeaturesSpec(NetworkFields, SplitFields, Spec):
     @model_validator(mode="after")
     def _tuned_state_agrees(self) -> FeaturesSpec:
         if self.finetune is not None:
-            for name in ("dataset", "network", "weights", "weights_digest", "image_size", "test_share", "split_seed"):
-                if getattr(self, name) != getattr(self.finetune, name):
-                    raise ValueError(f"{name} differs from the tuned network's")
+            names = ("dataset", "network", "weights", "weights_digest", "image_size", "test_share", "split_seed")
+            _require_equal(self, self.finetune, names)
         return self
 
     def dependencies(self) -> tuple[Spec, ...]:
@@ -362,9 +368,7 @@ class ClassificationSpec(NetworkFields, Spec):
             if self.dataset or self.subject:
                 raise ValueError("a network that was not tuned belongs to no data set and no subject")
             return self
-        for name in names:
-            if getattr(self, name) != getattr(self.finetune, name):
-                raise ValueError(f"{name} differs from the tuned network's")
+        _require_equal(self, self.finetune, names)
         return self
 
     def dependencies(self) -> tuple[Spec, ...]:
