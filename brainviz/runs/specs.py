@@ -22,7 +22,7 @@ CODE_VERSIONS = {
     "features": 2,
     "encoding": 2,
     "comparison": 1,
-    "classification": 1,
+    "classification": 2,
     "landscape": 1,
 }
 

@@ -45,9 +45,8 @@ def say_convergence(table: pd.DataFrame) -> None:
     stopped = int((~table["converged"].astype(bool)).sum())
     if stopped:
         st.caption(
-            f"{stopped} of {count(len(table), 'classifier')} stopped at the largest number of steps (5,000) before the "
-            "fit had settled, as the authors' code would: column “converged” of the table. Their probabilities would "
-            "still change a little; standardised features (classifier.5) settle sooner."
+            f"{stopped} of {count(len(table), 'classifier')} stopped before the fit had settled: column “converged” of "
+            "the table. Their probabilities would still change a little."
         )
 
 
