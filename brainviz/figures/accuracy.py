@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from brainviz.datasets.base import HEMISPHERE_NAMES
 from brainviz.errors import SpecError
 from brainviz.figures.panels import LAST_RANK, BarPanels, keyed
 from brainviz.figures.style import (
+    CATEGORY_COLOURS,
     LINE_PIXELS,
     MUTED,
     Provenance,
@@ -40,6 +42,8 @@ BAND_OPACITY = 0.18
 HEMISPHERE_SYMBOLS = {"lh": "circle", "rh": "diamond", "": "square"}
 #: Above this many points, crosses of intervals would hide them; they are in the hover texts all the same.
 INTERVAL_POINTS = 80
+#: Up to this many points have their ROI written beside them.
+NAMED_POINTS = 40
 #: At most so many classes are named on an axis.
 CLASS_LABELS = 40
 #: Pixels of a class in a confusion matrix, and the least and most of the whole.
@@ -235,7 +239,7 @@ def trade_off(table: pd.DataFrame, provenance: Provenance, *, title: str = "") -
     Returns
     -------
     plotly figure
-        A point's custom data is the id of its run.
+        A point's custom data is the id of its run. Colours are the methods'; of one method alone, the ROIs'.
     """
     import plotly.graph_objects as go
 
@@ -244,30 +248,35 @@ def trade_off(table: pd.DataFrame, provenance: Provenance, *, title: str = "") -
         return empty_figure("No model has both a gain in r and a drop in accuracy yet.", provenance, title=title)
     figure = go.Figure(layout={"showlegend": True})
     crosses = len(known) <= INTERVAL_POINTS
-    for method, colour in method_colours(known["method"]).items():
-        for hemi, symbol in HEMISPHERE_SYMBOLS.items():
-            of_hemi = ~known["hemi"].isin(HEMISPHERE_NAMES) if hemi == "" else known["hemi"] == hemi
-            rows = known[(known["method"] == method) & of_hemi]
-            if rows.empty:
-                continue
-            figure.add_scatter(
-                x=rows["gain"],
-                y=100 * rows["drop"],
-                mode="markers",
-                name=", ".join([escaped(method), *([HEMISPHERE_NAMES[hemi]] if hemi else [])]),
-                marker={
-                    "color": colour,
-                    "symbol": symbol,
-                    "size": 10 if crosses else 7,
-                    "opacity": 0.9 if crosses else 0.7,
-                    "line": {"color": "white", "width": 0.8},
-                },
-                error_x=_cross(rows, "gain", 1, colour, crosses),
-                error_y=_cross(rows, "drop", 100, colour, crosses),
-                customdata=rows[["run"]],
-                hovertext=[_model_in_words(row) for row in rows.itertuples()],
-                hoverinfo="text",
-            )
+    by, shades = "method", method_colours(known["method"])
+    if len(shades) == 1:
+        by, shades = "roi", dict(zip(dict.fromkeys(known["roi"]), cycle(CATEGORY_COLOURS), strict=False))
+    for (name, colour), (hemi, symbol) in product(shades.items(), HEMISPHERE_SYMBOLS.items()):
+        of_hemi = ~known["hemi"].isin(HEMISPHERE_NAMES) if hemi == "" else known["hemi"] == hemi
+        rows = known[(known[by] == name) & of_hemi]
+        if rows.empty:
+            continue
+        figure.add_scatter(
+            x=rows["gain"],
+            y=100 * rows["drop"],
+            mode="markers+text" if len(known) <= NAMED_POINTS else "markers",
+            text=[escaped(roi) for roi in rows["roi"]],
+            textposition="top right",
+            textfont={"size": 10, "color": MUTED},
+            name=", ".join([escaped(name), *([HEMISPHERE_NAMES[hemi]] if hemi else [])]),
+            marker={
+                "color": colour,
+                "symbol": symbol,
+                "size": 10 if crosses else 7,
+                "opacity": 0.9 if crosses else 0.7,
+                "line": {"color": "white", "width": 0.8},
+            },
+            error_x=_cross(rows, "gain", 1, colour, crosses),
+            error_y=_cross(rows, "drop", 100, colour, crosses),
+            customdata=rows[["run"]],
+            hovertext=[_model_in_words(row) for row in rows.itertuples()],
+            hoverinfo="text",
+        )
     for add in (figure.add_hline, figure.add_vline):
         add(0, line={"color": MUTED, "width": 1.2}, layer="below")
     figure.update_xaxes(title="gain in r over untuned, mean over the ROI's vertices", zeroline=False)

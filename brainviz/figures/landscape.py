@@ -150,7 +150,8 @@ def landscape_scatter(
     else:
         scene = {f"{name}axis": {"title": {"text": axes[at]}} for at, name in enumerate(coordinates)}
         figure.update_layout(scene={**scene, "aspectmode": "data"})
-    note = _note(figure, path, left_out=len(table) - len(drawn), subjects=models["subject"].nunique())
+    through = [name for name in path or () if name in set(models["roi"])]
+    note = _note(figure, through, left_out=len(table) - len(drawn), subjects=models["subject"].nunique())
     named_in_legend = sum(bool(trace.showlegend) for trace in figure.data)
     height = max(HEIGHT, LEGEND_PIXELS * named_in_legend + 140)
     below = 56 if dimensions == 2 else 16
@@ -303,12 +304,12 @@ def _mixed(colour: str, other: str, share: float) -> str:
     return "#" + "".join(f"{round(share * first + (1 - share) * second):02X}" for first, second in pairs)
 
 
-def _note(figure: go.Figure, path: Sequence[str] | None, *, left_out: int, subjects: int) -> str:
+def _note(figure: go.Figure, path: Sequence[str], *, left_out: int, subjects: int) -> str:
     """Return in words what lines are, and how many models have no place."""
     parts = []
     if any((trace.legendgroup or "").startswith("path") for trace in figure.data):
         each = "hemisphere, subject and method" if subjects > 1 else "hemisphere and method"
-        parts.append(f"Lines: through the means of {', '.join(map(escaped, path or ()))}, in this order, per {each}.")
+        parts.append(f"Lines: through the means of {', '.join(map(escaped, path))}, in this order, per {each}.")
     if left_out:
         parts.append(f"{left_out} model{'s' if left_out > 1 else ''} without coordinates left out.")
     return " ".join(parts)
@@ -446,7 +447,7 @@ def dissimilarity_heatmap(
     end = highest if highest is not None else float(finite.max(initial=0.0)) or 1.0
     notes = []
     if highest is not None:
-        notes.append(f"Colours end at {highest:g} nats; larger values have the last one.")
+        notes.append(f"Colours end at {highest:.3g} nats; larger values have the last one.")
     if len(shown) < n:
         notes.append(f"{len(shown)} of {n} models are named on the axes; all in the hover texts.")
     # The legend of the strips goes on in new lines, of five names or so.

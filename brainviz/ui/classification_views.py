@@ -10,9 +10,10 @@ import streamlit as st
 from brainviz.figures.accuracy import accuracy_bars, confusion_heatmap, trade_off
 from brainviz.figures.style import PLOTLY_CONFIG
 from brainviz.runs.specs import UNTUNED
-from brainviz.runs.store import Run
+from brainviz.runs.store import Run, Store
 from brainviz.ui.binding import bound, keep_among, say_unknown
-from brainviz.ui.classified import Answers, Classified, answers_of
+from brainviz.ui.classified import Answers, Classified, answers_of, once
+from brainviz.ui.comparison import finished
 from brainviz.ui.downloads import csv_text, download, figure_downloads
 from brainviz.ui.errors import plain
 from brainviz.ui.run_controls import start_button
@@ -21,6 +22,9 @@ from brainviz.ui.words import count
 
 #: Pictures that one model gets and another does not, shown at a time.
 PICTURES, PER_ROW, THUMBNAIL = 24, 8, 160
+
+#: Below this many test pictures an interval of 95 % spans up to twenty points of accuracy.
+FEW_PICTURES = 100
 
 #: What of two models' answers is shown.
 TRUTH = "true class"
@@ -36,6 +40,8 @@ def show_accuracy(shown: Classified) -> None:
         f"{plain(shown.readout)}. Intervals of single models: 95 % (Wilson 1927). Chance: always saying the commonest "
         "class."
     )
+    if int(table["n_test"].iloc[0]) < FEW_PICTURES:
+        st.caption("With so few test pictures only large differences between models can be told from chance.")
     say_convergence(table)
     figure_downloads("Accuracy", table, figure, shown.specs(), shown.stem, shown.provenance)
 
@@ -70,14 +76,16 @@ def show_trade_off(shown: Classified) -> None:
     if encoded < tuned:
         st.caption(f"{encoded} of {count(tuned, 'tuned model')} are drawn: the others have not been encoded yet.")
     subjects = ", ".join(dict.fromkeys(table["subject"]))
-    figure = trade_off(table, replace(shown.provenance, subject=subjects))
+    encodings = (run.id for _, run in once(finished(shown.encodings, Store())))
+    provenance = replace(shown.provenance, subject=subjects, runs=(*table["run"], shown.untuned.id, *encodings))
+    figure = trade_off(table, provenance)
     st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="trade", alt="Drop in accuracy over gain in r")
     st.caption(
         "Gain: mean r over the ROI's vertices on test pictures of the data set, tuned minus untuned; bootstrapped. "
         "Drop: accuracy, untuned minus tuned, on the same test pictures of the task; interval of Newcombe (1998), p of "
         "McNemar's exact test in the CSV."
     )
-    figure_downloads("Trade-off", table, figure, [*shown.specs(), *shown.encodings.specs], shown.stem, shown.provenance)
+    figure_downloads("Trade-off", table, figure, [*shown.specs(), *shown.encodings.specs], shown.stem, provenance)
 
 
 def show_confusion(shown: Classified) -> None:

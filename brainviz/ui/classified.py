@@ -88,7 +88,7 @@ def once(runs: Sequence[Finished]) -> tuple[Finished, ...]:
     return tuple(found.values())
 
 
-@st.cache_data(show_spinner=False, max_entries=32)
+@st.cache_data(show_spinner="Reading the results", max_entries=32)
 def _accuracies(ids: tuple[tuple[str, str], ...], readout: str, _runs: tuple[Finished, ...]) -> pd.DataFrame:
     rows = []
     for method, run in _runs:

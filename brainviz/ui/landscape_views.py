@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from brainviz.encoding.summaries import EARLY
-from brainviz.figures.landscape import dissimilarity_heatmap, landscape_scatter, stress_curve
+from brainviz.figures.landscape import ROI_ORDER, dissimilarity_heatmap, landscape_scatter, stress_curve
 from brainviz.figures.style import PLOTLY_CONFIG
 from brainviz.runs.landscape import MIN_MODELS
 from brainviz.ui.binding import bound
@@ -99,8 +99,11 @@ def _show_map(shown: LaidOut, name: str, dimensions: int, colour: str, *, path: 
 
 
 def _show_models(table: pd.DataFrame) -> None:
+    # Untuned first, then by area, as figures have them.
+    ranks = {name: rank for rank, name in enumerate(("", *ROI_ORDER))}
+    ordered = table.assign(rank=table["roi"].map(lambda roi: ranks.get(roi, len(ranks))))
     st.dataframe(
-        table[LISTED],
+        ordered.sort_values(["rank", "roi", "hemi", "subject", "method"])[LISTED],
         hide_index=True,
         column_config={
             "map": st.column_config.LinkColumn(display_text="see its map"),
@@ -113,7 +116,7 @@ def _show_models(table: pd.DataFrame) -> None:
 
 def _stress(shown: LaidOut, count: int) -> str:
     value = shown.run.result()["stress"][count - 1]
-    return "–" if value is None else f"{value:.2f}"
+    return "–" if value is None else f"{value:.0%}"
 
 
 def _kruskal(shown: LaidOut, name: str, count: int) -> str:

@@ -8,7 +8,14 @@ import plotly.graph_objects as go
 import pytest
 
 from brainviz.errors import SpecError
-from brainviz.figures.accuracy import CLASS_LABELS, INTERVAL_POINTS, accuracy_bars, confusion_heatmap, trade_off
+from brainviz.figures.accuracy import (
+    CLASS_LABELS,
+    INTERVAL_POINTS,
+    NAMED_POINTS,
+    accuracy_bars,
+    confusion_heatmap,
+    trade_off,
+)
 from brainviz.figures.style import METHOD_COLOURS, Provenance
 
 ROIS = ("V1v", "V2v")
@@ -230,6 +237,17 @@ def test_trade_off_has_the_gain_to_the_right_and_the_drop_upwards_in_points(prov
     assert "percentage points" in figure.layout.yaxis.title.text
 
 
+def test_of_one_method_the_rois_have_colours_and_names(provenance: Provenance) -> None:
+    frame = models(16).assign(method="contrastive")
+    figure = trade_off(frame, provenance)
+    colours = {trace.name.split(", ")[0]: trace.marker.color for trace in figure.data}
+    assert set(colours) == set(frame["roi"])
+    assert len(set(colours.values())) == len(colours)
+    assert all(set(trace.text) == {trace.name.split(", ")[0]} and "text" in trace.mode for trace in figure.data)
+    many = trade_off(models(NAMED_POINTS + 1), provenance)
+    assert {trace.mode for trace in many.data} == {"markers"}
+
+
 def test_trade_off_has_lines_at_0(provenance: Provenance) -> None:
     shapes = trade_off(models(4), provenance).layout.shapes
     assert [(s.y0, s.y1) for s in shapes if s.xref.endswith("domain")] == [(0, 0)]
@@ -266,8 +284,8 @@ def test_trade_off_leaves_out_what_is_unknown_and_counts_it(provenance: Provenan
 
 def test_models_of_no_hemisphere_have_a_symbol_of_their_own(provenance: Provenance) -> None:
     frame = models(3).assign(hemi=["lh", "", "both"], method="pooled")
-    left, neither = trade_off(frame, provenance).data
-    assert (left.name, neither.name) == ("pooled, left hemisphere", "pooled")
+    left, neither = trade_off(frame.assign(roi="V1"), provenance).data
+    assert (left.name, neither.name) == ("V1, left hemisphere", "V1")
     assert len(neither.x) == 2
     assert neither.marker.symbol not in ("circle", "diamond")
 

@@ -210,7 +210,7 @@ def test_a_path_runs_through_the_means_in_the_order_given(provenance: Provenance
         np.testing.assert_allclose([(arrow.ax, arrow.ay), (arrow.x, arrow.y)], stops[-2:])
         assert (arrow.axref, arrow.showarrow, arrow.arrowcolor) == ("x", True, line.line.color)
         assert line.hoverinfo == "skip"
-    assert "hV4, V2v, PPA, V1v" in printed(figure)
+    assert "hV4, V2v, V1v, in this order" in printed(figure)
     legend = [trace.name for trace in figure.data if trace.showlegend and trace.mode == "lines"]
     assert legend == ["path, left hemisphere", "path, right hemisphere"]
 

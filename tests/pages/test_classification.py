@@ -248,10 +248,10 @@ def test_the_trade_off_holds_gain_and_drop(
     finish_encoding("tiny", ["untuned", "contrastive"])
     at = visit("classification", dataset="tiny", show="Trade-off")
     (figure,) = charts(at)
-    points = {trace["name"]: (trace["x"], trace["y"]) for trace in figure["data"] if trace.get("mode") == "markers"}
+    points = {trace["name"]: (trace["x"], trace["y"]) for trace in figure["data"] if "text" in trace["mode"]}
     # r of contrastive is 0.1 more than that of untuned, everywhere.
-    np.testing.assert_allclose(points["contrastive, left hemisphere"], [[0.1], [100 * 2 / 12]], rtol=1e-5)
-    np.testing.assert_allclose(points["contrastive, right hemisphere"], [[0.1], [-100 * 3 / 12]], rtol=1e-5)
+    np.testing.assert_allclose(points["V1, left hemisphere"], [[0.1], [100 * 2 / 12]], rtol=1e-5)
+    np.testing.assert_allclose(points["V1, right hemisphere"], [[0.1], [-100 * 3 / 12]], rtol=1e-5)
     assert "start_encoding" not in keys(at)
     table = table_in(offered["tiny_animals_trade-off.csv"]()).set_index("hemi")
     np.testing.assert_allclose(table.loc[["lh", "rh"], "drop"], [2 / 12, -3 / 12])
@@ -269,7 +269,7 @@ def test_the_trade_off_is_of_the_readout_shown(
     finish_encoding("tiny", ["untuned", "contrastive"], ["lh"])
     for readout, drop in (("classifier.6", 3), ("classifier.5", -3)):
         (figure,) = charts(visit("classification", **LINK, show="Trade-off", readout=readout))
-        np.testing.assert_allclose(traces(figure)["contrastive, left hemisphere"]["y"], [100 * drop / 12])
+        np.testing.assert_allclose(traces(figure)["V1, left hemisphere"]["y"], [100 * drop / 12])
 
 
 # --- confusions -------------------------------------------------------------------------------------------------------

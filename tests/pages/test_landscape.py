@@ -214,7 +214,7 @@ def test_stress_is_said(seven: Run, visit: Visit) -> None:
     result = seven.result()
     for count in (2, 3):
         text = said(visit("landscape", **LINK_SEVEN, dimensions=str(count)))
-        assert f"first {count} axes: {result['stress'][count - 1]:.2f}." in text
+        assert f"first {count} axes: {result['stress'][count - 1]:.0%}." in text
         assert f"MDS and UMAP: {result[f'mds_stress_{count}d']:.2f}, 0.25;" in text
 
 
