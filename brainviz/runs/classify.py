@@ -22,8 +22,8 @@ ROWS, LABELS, CLASSES = "rows.npy", "labels.npy", "classes.json"
 def classification(spec: ClassificationSpec, context: Context) -> dict[str, Any]:
     """Fit a logistic regression on each readout of a network state (methods, section 5).
 
-    Writes ``probabilities_<readout>`` (n_test, C) float32, the test pictures' ``rows`` and ``labels``, and
-    ``classes.json``. All readouts come from one pass of the pictures.
+    Writes per readout ``probabilities`` (n_test, C), ``coef`` (p, C) and ``intercept`` (C,), all float32; the test
+    pictures' ``rows`` and ``labels``, and ``classes.json``. All readouts come from one pass of the pictures.
     """
     task, index = load_task(spec.task_fingerprint, context.store.cache, context.progress("checking the task"))
     train, test = split(task.labels, spec.task_seed, spec.task_test_share, groups=index.image_digests)
@@ -50,6 +50,8 @@ def classification(spec: ClassificationSpec, context: Context) -> dict[str, Any]
                     device=context.device,
                 )
                 write_array(context.path / f"probabilities_{layer}.npy", outcome.probabilities)
+                write_array(context.path / f"coef_{layer}.npy", outcome.fit.coef.astype(np.float32))
+                write_array(context.path / f"intercept_{layer}.npy", outcome.fit.intercept.astype(np.float32))
                 found[layer] = {
                     "accuracy": outcome.accuracy,
                     "accuracy_low": outcome.accuracy_low,
