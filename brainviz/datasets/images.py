@@ -33,7 +33,7 @@ BACKGROUND = (128, 128, 128)
 CROP, SHORTER_SIDE = 224, 256
 
 #: What Pillow raises for damaged files, beside OSError.
-_DAMAGED = (SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error, Image.DecompressionBombError)
+DAMAGED = (SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 def decode(path: Path) -> Image.Image:
@@ -50,11 +50,11 @@ def decode(path: Path) -> Image.Image:
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
             image.load()
-            return _to_rgb(image)
+            return to_rgb(image)
     except FileNotFoundError as error:
         what = "is a link to a file that is not there" if path.is_symlink() else "does not exist"
         raise DatasetError(f"The picture {path.name} {what}.", got=str(path), mend="fetch the file.") from error
-    except (OSError, *_DAMAGED) as error:
+    except (OSError, *DAMAGED) as error:
         raise DatasetError(
             f"The picture {path.name} cannot be decoded.",
             got=f"{path} ({_reason(error)})",
@@ -68,7 +68,7 @@ def _reason(error: Exception) -> str:
     return "not PNG or JPEG data" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64) >> 8
         image = Image.fromarray(values.clip(0, 255).astype(np.uint8))

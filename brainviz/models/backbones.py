@@ -123,6 +123,26 @@ def readout_layers(network: str) -> tuple[str, ...]:
     return (logit_layer(network), *before)
 
 
+def last_map(network: str) -> str:
+    """Name of the last candidate layer whose answer has rows and columns: where Grad-CAM looks unless told otherwise.
+
+    AlexNet's is features.12, as in the authors' pictures (methods, section 7).
+
+    Raises
+    ------
+    SpecError
+        No such network, or its layers' names do not tell, as with transformers.
+    """
+    named = [layer for layer in candidate_layers(network) if layer.startswith(("features", "layer", "trunk_output"))]
+    if not named:
+        raise SpecError(
+            f"The layers of {network} do not tell which one has rows and columns.",
+            got=", ".join(candidate_layers(network)),
+            mend="name one for Grad-CAM, or choose another attribution.",
+        )
+    return named[-1]
+
+
 def require_layers(network: str, layers: Sequence[str]) -> None:
     """Raise unless every one of these is a module of the network; torch is imported only for unusual ones.
 

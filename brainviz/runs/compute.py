@@ -1,8 +1,8 @@
 """From a spec to result files: reads data, calls training and encoding, and writes what they return.
 
-One function per kind, here or in a module of its own (`encode`, `compare`, `classify`, `landscape`); each writes into
-the run's folder and returns the scalars of ``result.json``. Nothing here knows who asked, or who computes: the queue
-calls it in a process of its own, a test may call it directly.
+One function per kind, here or in a module of its own (`encode`, `compare`, `classify`, `landscape`, `lateralize`);
+each writes into the run's folder and returns the scalars of ``result.json``. Nothing here knows who asked, or who
+computes: the queue calls it in a process of its own, a test may call it directly.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from brainviz.runs.compare import comparison
 from brainviz.runs.context import Context, open_pictures, read_images, read_responses
 from brainviz.runs.encode import encoding
 from brainviz.runs.landscape import landscape
+from brainviz.runs.lateralize import lateralization
 from brainviz.runs.networks import WEIGHTS, features_of, open_backbone, open_state, passes, scratch
 from brainviz.runs.requests import require_roi
 from brainviz.runs.specs import (
@@ -31,6 +32,7 @@ from brainviz.runs.specs import (
     FeaturesSpec,
     FinetuneSpec,
     LandscapeSpec,
+    LateralizationSpec,
     Spec,
 )
 from brainviz.runs.store import Run, Store, atomic_file, write_array
@@ -76,6 +78,8 @@ def compute(spec: Spec, context: Context) -> dict[str, Any]:
         return classification(spec, context)
     if isinstance(spec, LandscapeSpec):
         return landscape(spec, context)
+    if isinstance(spec, LateralizationSpec):
+        return lateralization(spec, context)
     raise RunError("Nothing here computes this kind of run.", got=spec.kind)
 
 

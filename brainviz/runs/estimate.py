@@ -17,6 +17,7 @@ from brainviz.runs.specs import (
     FeaturesSpec,
     FinetuneSpec,
     LandscapeSpec,
+    LateralizationSpec,
     Spec,
     network_of,
 )
@@ -78,11 +79,15 @@ def likeness(spec: Spec) -> tuple[Any, ...]:
 
 def work(spec: Spec, store: Store) -> float:
     """Return the size of a run: pictures times epochs (finetune), layers (features, classification), layers and ROIs
-    (encoding), permutations and ROIs (comparison), or pairs of models (landscape).
+    (encoding), permutations and ROIs (comparison), pairs of models (landscape), or pictures that pass the network
+    (lateralization).
     """
     images = _n_images(spec, store)
     if isinstance(spec, LandscapeSpec):
         return images * len(spec.models) ** 2
+    if isinstance(spec, LateralizationSpec):
+        passes = {"integrated-gradients": spec.n_steps, "occlusion": (2 / spec.window_share) ** 2}
+        return spec.n_images * passes.get(spec.attribution, 1) * max(1, spec.noise_samples)
     if isinstance(spec, ClassificationSpec):
         return images * len(spec.readouts)
     if isinstance(spec, FinetuneSpec):

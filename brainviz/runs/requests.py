@@ -43,6 +43,7 @@ from brainviz.runs.specs import (
     FeaturesSpec,
     FinetuneSpec,
     LandscapeSpec,
+    LateralizationSpec,
     Spec,
     only_for,
     spec_error,
@@ -68,13 +69,18 @@ LAYERS_OF_KIND: Mapping[str, tuple[type[Spec], ...]] = {
     "comparison": (ComparisonSpec, EncodingSpec, FeaturesSpec, FinetuneSpec),
     "classification": (ClassificationSpec, FinetuneSpec),
     "landscape": (LandscapeSpec, ClassificationSpec, FinetuneSpec),
+    "lateralization": (LateralizationSpec, EncodingSpec, FeaturesSpec, ClassificationSpec, FinetuneSpec),
 }
 
 #: Fields that are no settings: they are chosen with the data, found out, or made here.
 NOT_SETTINGS = frozenset(
     {"kind", "version", "dataset", "subject", "hemi", "roi", "method", "weights_digest"}
     | {"features", "finetune", "first", "second", "models", "placed", "task_fingerprint", "logits"}
+    | {"encoding", "classification"}
 )
+
+#: Fields that a kind takes from another of its settings, and so are no settings of their own.
+DERIVED: Mapping[str, frozenset[str]] = {"lateralization": frozenset({"layers", "readouts", "shuffle_images"})}
 
 #: For so long a page believes what it has seen of a task's files.
 TASK_SECONDS = 30
@@ -150,7 +156,7 @@ def field_table(kind: str) -> tuple[SettingField, ...]:
         )
     for cls in LAYERS_OF_KIND[kind]:
         for name, info in cls.model_fields.items():
-            if name not in NOT_SETTINGS and name not in fields:
+            if name not in NOT_SETTINGS | DERIVED.get(kind, frozenset()) and name not in fields:
                 fields[name] = _setting_field(name, info, TUNED if cls is FinetuneSpec else STATES)
     if kind in ("encoding", "comparison"):
         for name, what in (("tuning_hemi", "hemisphere"), ("tuning_roi", "ROI")):
@@ -222,6 +228,7 @@ def default_settings(
         settings["layers"] = backbones.candidate_layers(network)
     if "readouts" in fields:
         settings["readouts"] = backbones.readout_layers(network)
+    if "task" in fields:
         settings["task"] = next(iter(tasks_of(dataset)), "")
     if "readout" in fields:
         settings["readout"] = backbones.logit_layer(network)
@@ -289,6 +296,8 @@ def make_spec(
         spec = _comparison(place, (method, baseline or UNTUNED), values)
     elif kind == "landscape":
         spec = _landscape([replace(place, subject=name) for name in subjects], method, values)
+    elif kind == "lateralization":
+        spec = _lateralization(place, method, values)
     else:
         spec = _one_spec(kind, place, method, values)
     remember_dataset(dataset, index)
@@ -423,9 +432,43 @@ def _landscape(places: Sequence[_Place], method: str, values: Mapping[str, Any])
     return lay_out([model for model in models if isinstance(model, ClassificationSpec)], **of_landscape)
 
 
-def _known_to(method: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a classification that mean something for a method."""
-    known = {field.name for field in field_table("classification") if method in field.methods}
+def _lateralization(place: _Place, method: str, values: Mapping[str, Any]) -> LateralizationSpec:
+    """Return the attribution of what one network state predicts: a ROI's responses, or classes."""
+    usual = default_settings("lateralization", place.dataset, values.get("network"), method)
+    network = usual["network"]
+    from brainviz.models.backbones import last_map, logit_layer
+
+    own = {name: {**usual, **values}[name] for name in usual if name in LateralizationSpec.model_fields}
+    readout = str(own["readout"]) or logit_layer(network)
+    own["readout"] = readout
+    if own["attribution"] == "grad-cam" and not own["cam_layer"]:
+        own["cam_layer"] = last_map(network)
+    if own["target"] == "class":
+        classes = _one_spec("classification", place, method, _known_to(method, values) | {"readouts": (readout,)})
+        return _build(LateralizationSpec, own | _about(classes), classification=classes)
+    areas = place.areas()
+    both = own["target"] == "left-right"
+    if len(areas) > 1:
+        raise SpecError(
+            "A lateralization run is about one network.",
+            got=f"hemi {place.hemi}, roi {place.roi}",
+            mend="ask for them one by one; for the left hemisphere's response less the right's, name the hemisphere "
+            "that the network is tuned on.",
+        )
+    tuned_on = {"tuning_hemi": place.hemi, "tuning_roi": place.roi} if method in TUNED else {}
+    of_encoding = _known_to(method, values, "encoding") | {"layers": (readout,)} | (tuned_on if both else {})
+    where = replace(place, hemi="both") if both else place
+    predicts = _one_spec("encoding", where, method, of_encoding)
+    return _build(LateralizationSpec, own | _about(predicts), encoding=predicts)
+
+
+def _about(spec: Spec) -> dict[str, str]:
+    return {"dataset": spec.dataset, "subject": spec.subject}
+
+
+def _known_to(method: str, values: Mapping[str, Any], kind: str = "classification") -> dict[str, Any]:
+    """Return the settings of a kind of run that mean something for a method."""
+    known = {field.name for field in field_table(kind) if method in field.methods}
     return {name: value for name, value in values.items() if name in known}
 
 

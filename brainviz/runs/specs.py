@@ -24,6 +24,7 @@ CODE_VERSIONS = {
     "comparison": 1,
     "classification": 2,
     "landscape": 1,
+    "lateralization": 1,
 }
 
 Hemisphere = Literal["lh", "rh"]
@@ -428,6 +429,118 @@ class LandscapeSpec(Spec):
         return f"landscape of {len(self.models)} models, {self.models[0].task}"
 
 
+class LateralizationSpec(Spec):
+    """In which half of the pictures lies what a network state's answer depends on (methods, section 7)."""
+
+    kind: Literal["lateralization"] = "lateralization"
+    version: int = CODE_VERSIONS["lateralization"]
+    dataset: str = Field("", description="empty for classes from an untuned network", pattern=r"^([0-9a-f]{64})?$")
+    subject: str = Field("", description="empty for classes from an untuned network")
+    encoding: EncodingSpec | None = Field(None, description="what predicts the responses that are attributed")
+    classification: ClassificationSpec | None = Field(None, description="what gives the classes that are attributed")
+    target: Literal["roi", "vertex", "left-right", "class"] = setting(
+        "roi",
+        "Target",
+        "what is attributed: the ROI's mean predicted response, one vertex's, the left hemisphere's less the right's, "
+        "or the true class of a task's pictures",
+        group="target",
+    )
+    vertex: int = setting(0, "Vertex", "number of the vertex in the ROI, for the target vertex", group="target", ge=0)
+    readout: str = setting("", "Read from", "layer that the target is predicted from", group="target", min_length=1)
+    attribution: Literal["grad-cam", "saliency", "input-x-gradient", "integrated-gradients", "occlusion"] = setting(
+        "saliency", "Attribution", "how the target is traced back to places of the picture", group="attribution"
+    )
+    cam_layer: str = setting(
+        "", "Grad-CAM at", "layer with rows and columns, for Grad-CAM; empty: the last one", group="attribution"
+    )
+    n_steps: int = setting(
+        50, "Steps", "of integrated gradients; doubled for pictures that need it", group="attribution", ge=2, le=800
+    )
+    window_share: float = setting(
+        0.125, "Window", "side of the square of occlusion, as a share of the picture's", group="attribution", gt=0, le=1
+    )
+    noise_samples: int = setting(
+        0, "Noisy copies", "of each picture, whose maps are averaged (SmoothGrad)", group="attribution", ge=0, le=200
+    )
+    noise_sd: float = setting(
+        0.1, "Noise", "standard deviation, as a share of the pictures' range", group="attribution", gt=0, le=1
+    )
+    n_images: int = setting(
+        100, "Pictures", "test pictures that are attributed, at most; each also mirrored", group="attribution", ge=2
+    )
+    picture_seed: int = setting(0, "Picture seed", "of the choice of pictures, and of noise", group="attribution", ge=0)
+    index_resamples: int = setting(
+        2000, "Resamples", "of the pictures, for the interval", group="attribution", ge=100, le=100_000
+    )
+
+    @model_validator(mode="after")
+    def _fits_its_target(self) -> LateralizationSpec:
+        of_class = self.target == "class"
+        if (self.classification is None) is of_class or (self.encoding is None) is not of_class:
+            raise ValueError("a class needs a classification run, and any other target an encoding run, and not both")
+        if self.readout not in self.layers:
+            raise ValueError(f"nothing is predicted from {self.readout!r}: the layers are {self.layers}")
+        inner = self.classification or self.encoding
+        assert inner is not None
+        if (self.dataset, self.subject) != (inner.dataset, inner.subject):
+            raise ValueError("the network belongs to another data set or subject")
+        if self.encoding is not None:
+            if SEPARATOR in self.encoding.roi or (self.encoding.hemi == "both") is not (self.target == "left-right"):
+                raise ValueError("left less right is of one ROI of both hemispheres; other targets are of one ROI")
+            if self.encoding.shuffle_images:
+                raise ValueError("responses to shuffled pictures have no places in the picture")
+        self._require_unused()
+        return self
+
+    def _require_unused(self) -> None:
+        """Keep what has no part in the result at its default, so that it cannot make another run of the same one."""
+        unused = {
+            "vertex": self.target != "vertex",
+            "cam_layer": self.attribution != "grad-cam",
+            "n_steps": self.attribution != "integrated-gradients",
+            "window_share": self.attribution != "occlusion",
+            "noise_sd": self.noise_samples == 0,
+        }
+        for name, idle in unused.items():
+            if idle and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} means nothing for {self.attribution} of the target {self.target}")
+        if self.attribution == "grad-cam" and not self.cam_layer:
+            raise ValueError("Grad-CAM needs a layer")
+
+    def dependencies(self) -> tuple[Spec, ...]:
+        return tuple(part for part in (self.encoding, self.classification) if part is not None)
+
+    @property
+    def network_state(self) -> FeaturesSpec | ClassificationSpec:
+        """Which network, in which state, and how large its pictures are."""
+        state = self.encoding.features if self.encoding is not None else self.classification
+        assert state is not None
+        return state
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Layers that the target can be predicted from."""
+        state = self.network_state
+        return state.layers if isinstance(state, FeaturesSpec) else state.readouts
+
+    @property
+    def method(self) -> str:
+        """How the network came to be: ``"untuned"``, ``"random"``, or how it was tuned."""
+        return self.network_state.method
+
+    @property
+    def area(self) -> tuple[str, str]:
+        """Hemisphere and ROI that the network is tuned on, or else predicts; empty where there is none."""
+        if (tuned := self.network_state.finetune) is not None:
+            return tuned.hemi, tuned.roi
+        return (self.encoding.hemi, self.encoding.roi) if self.encoding is not None else ("", "")
+
+    @property
+    def label(self) -> str:
+        about = self.target if self.classification is None else f"{self.classification.task} classes"
+        return " ".join([*filter(None, (self.subject, *self.area)), f"{self.method}, {self.attribution} of {about}"])
+
+
 def method_of(finetune: FinetuneSpec | None, weights: str) -> str:
     """Return how a network came to be: ``"untuned"``, ``"random"``, or how it was tuned."""
     if finetune is not None:
@@ -443,12 +556,20 @@ def network_of(spec: Spec) -> FinetuneSpec | FeaturesSpec | ClassificationSpec:
         return spec.first[0].features
     if isinstance(spec, EncodingSpec):
         return spec.features
+    if isinstance(spec, LateralizationSpec):
+        return spec.network_state
     assert isinstance(spec, FinetuneSpec | FeaturesSpec | ClassificationSpec)
     return spec
 
 
 AnySpec = Annotated[
-    FinetuneSpec | FeaturesSpec | EncodingSpec | ComparisonSpec | ClassificationSpec | LandscapeSpec,
+    FinetuneSpec
+    | FeaturesSpec
+    | EncodingSpec
+    | ComparisonSpec
+    | ClassificationSpec
+    | LandscapeSpec
+    | LateralizationSpec,
     Field(discriminator="kind"),
 ]
 SPEC_CLASSES: dict[str, type[Spec]] = {
@@ -458,6 +579,7 @@ SPEC_CLASSES: dict[str, type[Spec]] = {
     "comparison": ComparisonSpec,
     "classification": ClassificationSpec,
     "landscape": LandscapeSpec,
+    "lateralization": LateralizationSpec,
 }
 
 
