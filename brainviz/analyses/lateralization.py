@@ -26,9 +26,12 @@ once, and cancels.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -46,8 +49,9 @@ ATTRIBUTIONS: tuple[AttributionMethod, ...] = get_args(AttributionMethod)
 #: steps.
 COMPLETENESS, MOST_STEPS = 0.01, 800
 
-#: Pictures per batch, and pictures that pass through the network at a time when a method shows many versions of each.
-BATCH, VERSIONS_AT_A_TIME = 32, 128
+#: Pictures per batch, and pictures that pass through the network at a time when a method shows many versions of each:
+#: as many as the processor's caches hold of a small network's layers.
+BATCH, VERSIONS_AT_A_TIME = 16, 32
 
 
 class LinearReadout(nn.Module):
@@ -187,14 +191,16 @@ def attribute(
     Raises
     ------
     SpecError
-        Grad-CAM at a layer that the network does not have, or that has no rows and columns; a window larger than the
-        pictures.
+        Grad-CAM at a layer that the network does not have, that has no rows and columns, or that the number does not
+        depend on; a window larger than the pictures.
     DatasetError
         No pictures, or not one target per picture.
 
     Notes
     -----
-    Layers that overwrite their input are made to copy while this runs, and no gradient of the weights is computed.
+    Layers that overwrite their input are made to copy while this runs, and no gradient of the weights is computed. On a
+    CPU, batches are computed side by side with one thread each, by copies of the network, which is quicker than one
+    after the other with all threads; noise is drawn in order, and so takes turns.
     """
     chosen = torch.as_tensor(np.asarray(targets), dtype=torch.int64)
     if images.ndim != 4 or len(images) == 0 or chosen.shape != (len(images),):
@@ -205,98 +211,143 @@ def attribute(
         )
     if how.method == "occlusion" and how.window > min(images.shape[2:]):
         raise SpecError("The window is larger than the pictures.", got=f"{how.window}, pictures {images.shape[2:]}")
-    maps, values, residuals = [], [], []
     network.to(device)
-    with _frozen(network), torch.backends.cudnn.flags(allow_tf32=False):
-        one = _method(network, how)
-        for start in range(0, len(images), batch):
-            shown = images[start : start + batch].to(device).requires_grad_()
-            target = chosen[start : start + batch].to(device)
-            with torch.no_grad():
-                answer = network(shown)
-                values.append(answer.gather(1, target[:, None])[:, 0].double().cpu().numpy())
-            torch.manual_seed(how.seed + start)
-            found, residual = one(shown, target)
-            maps.append(found.detach().sum(dim=1).float().cpu().numpy())
-            residuals.append(residual)
-            if progress is not None:
-                progress(min(start + batch, len(images)), len(images))
-    return Attribution(np.concatenate(maps), np.concatenate(values), np.concatenate(residuals))
+    starts = range(0, len(images), batch)
+    side_by_side = 1 if how.noise_samples or torch.device(device).type != "cpu" else torch.get_num_threads()
+    with _frozen(network), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        if how.method == "grad-cam":
+            _require_places(network, how.layer, images[:1].to(device))
+        workers = SimpleQueue[_Attributor]()
+        for number in range(max(1, min(side_by_side, len(starts)))):
+            workers.put(_Attributor(network if number == 0 else copy.deepcopy(network), how))
+
+        def attributed(start: int) -> Attribution:
+            worker = workers.get()
+            try:
+                part = slice(start, start + batch)
+                shown = images[part].to(device, memory_format=torch.channels_last)
+                torch.manual_seed(how.seed + start)
+                return worker(shown, chosen[part].to(device))
+            finally:
+                workers.put(worker)
+
+        found = []
+        with _one_thread_each(workers.qsize()) as pool:
+            for part in pool.map(attributed, starts):
+                found.append(part)
+                if progress is not None:
+                    progress(min(batch * len(found), len(images)), len(images))
+    fields = ("maps", "values", "residuals")
+    return Attribution(*(np.concatenate([getattr(part, name) for part in found]) for name in fields))
 
 
-_One = Callable[[Tensor, Tensor], tuple[Tensor, NDArray[np.float64]]]
+@contextmanager
+def _one_thread_each(n: int) -> Iterator[Executor]:
+    """Yield what runs n things side by side, each with one of torch's threads; with n = 1, with all of them."""
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1 if n > 1 else threads,)) as pool:
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads)
 
 
-def _method(network: nn.Module, how: How) -> _One:
-    """Return a function that gives a batch's maps, (B, channels, h, w), and residuals, (B,)."""
-    from captum.attr import InputXGradient, IntegratedGradients, LayerGradCam, NoiseTunnel, Occlusion, Saliency
+class _Attributor:
+    """One network and one method of captum, for one batch at a time."""
 
-    squares: dict[str, Any] = {
-        "sliding_window_shapes": (3, how.window, how.window),
-        "strides": (3, how.window // 2, how.window // 2),
-    }
-    method: Any
-    options: dict[str, Any]
-    if how.method == "grad-cam":
-        method, options = LayerGradCam(network, _spatial_layer(network, how.layer)), {"relu_attributions": True}
-    elif how.method == "saliency":
-        method, options = Saliency(network), {"abs": False}
-    elif how.method == "input-x-gradient":
-        method, options = InputXGradient(network), {}
-    elif how.method == "integrated-gradients":
-        method, options = IntegratedGradients(network), {"n_steps": how.n_steps}
-    else:
-        method, options = Occlusion(network), squares
+    def __init__(self, network: nn.Module, how: How) -> None:
+        self.network, self.how = network, how
+        self.method, self.options = _method(self._answer, network, how)
+        self._last: Tensor | None = None
 
-    def plainly(images: Tensor, target: Tensor) -> tuple[Tensor, NDArray[np.float64]]:
-        own = dict(options)
-        if how.method == "occlusion":
+    def _answer(self, images: Tensor) -> Tensor:
+        """Return what the network says, and remember it."""
+        self._last = self.network(images)
+        return self._last
+
+    def __call__(self, images: Tensor, target: Tensor) -> Attribution:
+        """Attribute a batch."""
+        images = images.requires_grad_()
+        residuals = np.full(len(images), np.nan)
+        if self.how.noise_samples:
+            maps = self._noisily(images, target)
+        elif self.how.method == "integrated-gradients":
+            maps, residuals = self._completely(images, target)
+        elif self.how.method == "occlusion":
             # Each square is shown to all pictures of the batch at once.
-            own["perturbations_per_eval"] = max(1, VERSIONS_AT_A_TIME // len(images))
-        return method.attribute(images, target=target, **own), np.full(len(images), np.nan)
+            at_once = max(1, VERSIONS_AT_A_TIME // len(images))
+            maps = self.method.attribute(images, target=target, perturbations_per_eval=at_once, **self.options)
+        else:
+            maps = self.method.attribute(images, target=target, **self.options)
+        # A square of occlusion takes all channels at once: captum gives its loss to each of them.
+        joined = maps.detach().mean(dim=1) if self.how.method == "occlusion" else maps.detach().sum(dim=1)
+        return Attribution(joined.float().cpu().numpy(), self._values(images, target), residuals)
 
-    def completely(images: Tensor, target: Tensor) -> tuple[Tensor, NDArray[np.float64]]:
-        steps = how.n_steps
-        found, residual = _integrated(network, method, images, target, steps)
+    def _values(self, images: Tensor, target: Tensor) -> NDArray[np.float64]:
+        """Return the attributed numbers: of the pass just made, where it was of these pictures."""
+        once = self.how.method in ("grad-cam", "saliency", "input-x-gradient") and not self.how.noise_samples
+        with torch.no_grad():
+            answer = self._last if once else self.network(images)
+            assert answer is not None
+            values: NDArray[np.float64] = answer.gather(1, target[:, None])[:, 0].double().cpu().numpy()
+        return values
+
+    def _completely(self, images: Tensor, target: Tensor) -> tuple[Tensor, NDArray[np.float64]]:
+        """Return integrated gradients, with more steps for pictures whose sum is off."""
+        steps = self.how.n_steps
+        found, residual = self._integrated(images, target, steps)
         while steps < MOST_STEPS and (off := np.flatnonzero(np.abs(residual) > COMPLETENESS)).size:
             steps = min(2 * steps, MOST_STEPS)
             rows = torch.from_numpy(off).to(images.device)
-            again, better = _integrated(network, method, images[rows].detach().requires_grad_(), target[rows], steps)
+            again, better = self._integrated(images[rows].detach().requires_grad_(), target[rows], steps)
             found[rows], residual[off] = again, better
         return found, residual
 
-    def noisily(images: Tensor, target: Tensor) -> tuple[Tensor, NDArray[np.float64]]:
-        spread = how.noise_sd * float(images.detach().amax() - images.detach().amin())
-        tunnel = NoiseTunnel(method)
-        size = max(1, VERSIONS_AT_A_TIME // len(images))
-        found = tunnel.attribute(
-            images,
-            nt_type="smoothgrad",
-            nt_samples=how.noise_samples,
-            nt_samples_batch_size=min(size, how.noise_samples),
-            stdevs=spread,
-            target=target,
-            **options,
+    def _integrated(self, images: Tensor, target: Tensor, steps: int) -> tuple[Tensor, NDArray[np.float64]]:
+        """Return integrated gradients, and how far each sum is from the change, as a share of it."""
+        found, delta = self.method.attribute(
+            images, target=target, return_convergence_delta=True, **self.options | {"n_steps": steps}
         )
-        return found, np.full(len(images), np.nan)
+        off = delta.double().cpu().numpy()
+        change = found.detach().double().flatten(1).sum(1).cpu().numpy() - off
+        with np.errstate(divide="ignore", invalid="ignore"):
+            residual = np.where(change == 0, np.where(off == 0, 0.0, np.inf), off / change)
+        return found.detach(), residual
 
-    if how.noise_samples:
-        return noisily
-    return completely if how.method == "integrated-gradients" else plainly
+    def _noisily(self, images: Tensor, target: Tensor) -> Tensor:
+        from captum.attr import NoiseTunnel
+
+        tunnel, found = NoiseTunnel(self.method), []
+        # One by one: a tunnel has one spread for all its pictures, and each has its own range.
+        for image, wanted in zip(images.detach(), target, strict=True):
+            smoothed = tunnel.attribute(
+                image[None].requires_grad_(),
+                nt_type="smoothgrad",
+                nt_samples=self.how.noise_samples,
+                nt_samples_batch_size=min(VERSIONS_AT_A_TIME, self.how.noise_samples),
+                stdevs=self.how.noise_sd * float(image.amax() - image.amin()),
+                target=wanted[None],
+                **self.options,
+            )
+            found.append(smoothed.detach())
+        return torch.cat(found)
 
 
-def _integrated(
-    network: nn.Module, method: Any, images: Tensor, target: Tensor, steps: int
-) -> tuple[Tensor, NDArray[np.float64]]:
-    """Return integrated gradients, and how far each sum is from the change, as a share of it."""
-    found, delta = method.attribute(
-        images, target=target, n_steps=steps, internal_batch_size=VERSIONS_AT_A_TIME, return_convergence_delta=True
-    )
-    total = found.detach().double().flatten(1).sum(1)
-    change = (total - delta.double()).cpu().numpy()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        residual = np.where(change == 0, np.where(delta.cpu().numpy() == 0, 0.0, np.inf), delta.cpu().numpy() / change)
-    return found.detach(), residual
+def _method(answer: Callable[[Tensor], Tensor], network: nn.Module, how: How) -> tuple[Any, dict[str, Any]]:
+    """Return captum's method on what answers, and the options of its calls."""
+    from captum.attr import InputXGradient, IntegratedGradients, LayerGradCam, Occlusion, Saliency
+
+    if how.method == "grad-cam":
+        return LayerGradCam(answer, _spatial_layer(network, how.layer)), {"relu_attributions": True}
+    if how.method == "saliency":
+        return Saliency(answer), {"abs": False}
+    if how.method == "input-x-gradient":
+        return InputXGradient(answer), {}
+    if how.method == "integrated-gradients":
+        return IntegratedGradients(answer), {"n_steps": how.n_steps, "internal_batch_size": VERSIONS_AT_A_TIME}
+    stride = how.window // 2
+    return Occlusion(answer), {"sliding_window_shapes": (3, how.window, how.window), "strides": (3, stride, stride)}
 
 
 def _spatial_layer(network: nn.Module, layer: str) -> nn.Module:
@@ -309,10 +360,33 @@ def _spatial_layer(network: nn.Module, layer: str) -> nn.Module:
     return modules[layer]
 
 
+def _require_places(network: nn.Module, layer: str, picture: Tensor) -> None:
+    """Raise `SpecError` unless a layer's answer to a picture has rows and columns, and the numbers depend on it."""
+    answers: list[Any] = []
+    hook = _spatial_layer(network, layer).register_forward_hook(lambda _module, _inputs, output: answers.append(output))
+    try:
+        numbers = network(picture.detach().requires_grad_())
+    finally:
+        hook.remove()
+    if not answers or not isinstance(answers[-1], Tensor) or answers[-1].ndim != 4:
+        raise SpecError(
+            "Grad-CAM needs a layer with rows and columns.",
+            got=f"{layer}, {tuple(answers[-1].shape[1:]) if answers and isinstance(answers[-1], Tensor) else 'no map'}",
+            expected="(channels, rows, columns)",
+            mend="name another layer.",
+        )
+    if torch.autograd.grad(numbers.sum(), answers[-1], allow_unused=True)[0] is None:
+        raise SpecError(
+            f"What is attributed does not depend on the layer {layer}.",
+            got="a layer for Grad-CAM that comes after the one that is read from",
+            mend="name the layer that is read from, or one before it.",
+        )
+
+
 @contextmanager
 def _frozen(network: nn.Module) -> Iterator[None]:
     """Put a network into eval mode, without gradients of weights and without layers that overwrite their input."""
-    training = network.training
+    modes = {module: module.training for module in network.modules()}
     wanted = {parameter: parameter.requires_grad for parameter in network.parameters()}
     overwriting: list[Any] = [module for module in network.modules() if getattr(module, "inplace", False)]
     network.eval().requires_grad_(False)
@@ -321,7 +395,8 @@ def _frozen(network: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        network.train(training)
+        for module, training in modes.items():
+            module.training = training
         for parameter, grad in wanted.items():
             parameter.requires_grad_(grad)
         for module in overwriting:
@@ -478,8 +553,8 @@ def paired_estimate(
     sums = np.bincount(number[known], weights=difference[known])
     signs = np.random.default_rng(seed).integers(0, 2, size=(n_permutations, len(sums)), dtype=np.int8) * 2 - 1
     swapped = np.abs(signs @ sums)
-    # Rounding must not decide between equal sums.
-    far = int((swapped >= abs(sums.sum()) * (1 - 1e-9)).sum())
+    # Rounding must not decide between equal sums, of which both may be 0.
+    far = int((swapped >= abs(sums.sum()) - 1e-12 * np.abs(sums).sum()).sum())
     return Estimate(found.value, found.low, found.high, (1 + far) / (1 + n_permutations), found.n)
 
 
@@ -526,7 +601,7 @@ def over_subjects(estimates: Sequence[Estimate]) -> Summary:
     # A bootstrap interval of no length, from images that all agree, would take all the weight.
     sd = np.maximum([(each.high - each.low) / (2 * 1.959964) for each in known], 1e-6)
     found = combine_effects(values, sd**2, method_re="iterated", use_t=True)
-    row = found.summary_frame().loc["random effect wls"]
-    return Summary(
-        float(row["eff"]), float(row["ci_low"]), float(row["ci_upp"]), float(np.sqrt(max(found.tau2, 0.0))), len(known)
-    )
+    # The last of its intervals is the one with Hartung and Knapp's variance.
+    low, high = found.conf_int()[-1]
+    between = float(np.sqrt(max(found.tau2, 0.0)))
+    return Summary(float(found.mean_effect_re), float(low), float(high), between, len(known))

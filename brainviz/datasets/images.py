@@ -69,6 +69,7 @@ def _reason(error: Exception) -> str:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture of any mode as 8-bit RGB: of 16 bits the upper 8, transparency over `BACKGROUND`."""
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64) >> 8
         image = Image.fromarray(values.clip(0, 255).astype(np.uint8))

@@ -85,7 +85,7 @@ def layer_features(
     modules = _named_modules(backbone, layers)
     backbone.to(device)
     normalise = _normaliser(mean, std, torch.device(device))
-    with torch.no_grad(), _evaluating(backbone), torch.backends.cudnn.flags(allow_tf32=False):
+    with torch.no_grad(), _evaluating(backbone), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         sizes = _output_sizes(backbone, modules, normalise(images[:1]))
         features = {layer: _allocate(folder, layer, len(images), sizes[layer]) for layer in modules}
         for start in range(0, len(images), batch_size):

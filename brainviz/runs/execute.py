@@ -39,7 +39,10 @@ HEARTBEAT_SECONDS = 5.0
 PARENT_SECONDS = 0.5
 
 #: Packages whose version can change a number.
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pillow", "safetensors", "pydantic")
+PACKAGES = (
+    *("torch", "torchvision", "captum", "scikit-learn", "umap-learn"),
+    *("numpy", "scipy", "pandas", "pillow", "safetensors", "pydantic"),
+)
 
 
 def execute(folder: Path, parent: int) -> int:

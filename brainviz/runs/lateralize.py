@@ -164,11 +164,21 @@ def how(spec: LateralizationSpec) -> How:
         spec.attribution,
         layer=spec.cam_layer,
         n_steps=spec.n_steps,
-        window=max(2, round(spec.window_share * spec.network_state.image_size)),
+        window=window_of(spec.network_state.image_size, spec.window_share),
         noise_samples=spec.noise_samples,
         noise_sd=spec.noise_sd,
         seed=spec.picture_seed,
     )
+
+
+def window_of(size: int, share: float) -> int:
+    """Return the side of occlusion's square, pixels: the one nearest to a share of the picture's that fits.
+
+    Squares are half of their side apart. Unless they end where the picture ends, captum cuts the last ones short, and a
+    network that is the same on both sides would seem to lean.
+    """
+    fitting = [side for side in range(2, size + 1) if (size - side) % (side // 2) == 0]
+    return min(fitting, key=lambda side: abs(side - share * size))
 
 
 _Readout = tuple[NDArray[np.float32], NDArray[np.float32]]

@@ -24,6 +24,7 @@ def enter() -> Any:
             st.Page("pages/encoding.py", title="Encoding", icon=":material/neurology:"),
             st.Page("pages/classification.py", title="Classification", icon=":material/category:"),
             st.Page("pages/landscape.py", title="Landscape", icon=":material/landscape:"),
+            st.Page("pages/lateralization.py", title="Lateralization", icon=":material/flip:"),
         ]
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -22,10 +22,11 @@ NETWORK_FIELDS = ("network", "weights", "image_size")
 #: Drawn by the page itself, or left to the command line.
 NOT_DRAWN = frozenset(
     {"method", "layers", "alphas", "shuffle_images", "tuning_hemi", "tuning_roi", "task", "readouts", "readout"}
+    | {"target", "vertex", "attribution", "cam_layer", "n_steps", "window_share", "noise_samples", "noise_sd"}
 )
 
 #: Of what is the same for all methods.
-HEADINGS = {"encoding": "Encoding model", "classification": "Classifier"}
+HEADINGS = {"encoding": "Encoding model", "classification": "Classifier", "lateralization": "Target and pictures"}
 
 #: The method whose settings have their own names in the URL; those of others begin with the method.
 PLAIN = TUNED[0]
@@ -37,27 +38,31 @@ NETWORK_PIXELS, SETTING_PIXELS = 220, 190
 MethodSettings = dict[str, dict[str, Any]]
 
 
-def settings_form(kind: str, source: Source, methods: Sequence[str], *, all_layers: bool = False) -> MethodSettings:
+def settings_form(
+    kind: str, source: Source, methods: Sequence[str], *, all_layers: bool = False, without: Collection[str] = ()
+) -> MethodSettings:
     """Draw the form and return every method's settings by name.
 
     What shapes the tuning is asked per method, as methods differ in their defaults; all else is the same for all.
 
     Parameters
     ----------
-    kind : {"finetune", "encoding", "classification"}
+    kind : {"finetune", "encoding", "classification", "lateralization"}
     source : Source
         The data set, which may suggest defaults.
     methods : sequence of str
         Network states; each tuned one gets a group of settings.
     all_layers : bool
         For encoding: all candidate layers of the network, or its logits alone.
+    without : collection of str
+        Settings that mean nothing here and keep their defaults.
 
     Returns
     -------
     dict
         Method -> the settings that mean something for it; `brainviz.runs.requests.make_spec` takes them as they are.
     """
-    fields = {field.name: field for field in field_table(kind) if field.name not in NOT_DRAWN}
+    fields = {field.name: field for field in field_table(kind) if field.name not in {*NOT_DRAWN, *without}}
     with st.container(horizontal=True):
         suggested = str(default_settings(kind, source.dataset)["network"])
         network = _pick_network(fields["network"], suggested, source.key)

@@ -25,6 +25,7 @@ from brainviz.models.backbones import (
     count_logits,
     default_image_size,
     default_weights,
+    last_map,
     load_backbone,
     load_tuned_backbone,
     logit_layer,
@@ -101,6 +102,41 @@ def test_regnets_layers() -> None:
     sizes, logits = outputs(network, candidate_layers("regnet_y_400mf"), torch.zeros(1, 3, 64, 64))
     assert tuple(sizes) == candidate_layers("regnet_y_400mf")
     assert sizes["fc"] == logits.shape[1] == 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("alexnet", "features.12"),
+        (COMPACT, "features.12"),
+        ("squeezenet1_1", "features.12"),
+        ("vgg11", "features.20"),
+        ("resnet18", "layer4"),
+        ("mobilenet_v2", "features.18"),
+    ],
+)
+def test_the_last_map_has_rows_and_columns_and_no_later_layer_has_more(name: str, layer: str) -> None:
+    assert last_map(name) == layer
+    assert layer in candidate_layers(name)
+    network, picture = (
+        on_meta(name) if name != COMPACT else (load_backbone(name, "random", ""), torch.zeros(1, 3, 64, 64))
+    )
+    shapes: list[torch.Size] = []
+    network.get_submodule(layer).register_forward_hook(lambda _module, _inputs, output: shapes.append(output.shape))
+    with torch.no_grad():
+        network(picture)
+    (shape,) = shapes
+    assert len(shape) == 4
+    assert min(shape[2:]) > 1
+    later = candidate_layers(name)[candidate_layers(name).index(layer) + 1 :]
+    assert not any(each.startswith("features") for each in later)
+
+
+def test_a_network_whose_names_do_not_tell_has_no_last_map() -> None:
+    with pytest.raises(SpecError, match="name one for Grad-CAM"):
+        last_map("vit_b_32")
+    with pytest.raises(SpecError, match="no network"):
+        last_map("alexnit")
 
 
 @pytest.mark.slow

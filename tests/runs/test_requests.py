@@ -36,6 +36,7 @@ def test_the_table_names_every_setting_once(kind):
     names = [field.name for field in field_table(kind)]
     assert len(set(names)) == len(names)
     nested = {name for cls in requests.LAYERS_OF_KIND[kind] for name in cls.model_fields}
+    nested -= requests.DERIVED.get(kind, set())
     made_here = {"encoding": {"tuning_hemi", "tuning_roi"}, "comparison": {"tuning_hemi", "tuning_roi", "baseline"}}
     assert set(names) == (nested - requests.NOT_SETTINGS) | {"method"} | made_here.get(kind, set())
     assert all(field.label and field.description for field in field_table(kind))
@@ -167,6 +168,74 @@ def test_a_comparison_pairs_the_methods_roi_by_roi(ask):
     other = ask("comparison", method="regression", baseline="contrastive", temperature=0.2)
     assert (other.first[0].method, other.second[0].method) == ("regression", "contrastive")
     assert other.second[0].features.finetune.temperature == 0.2
+
+
+def test_a_lateralization_holds_the_encoding_that_it_attributes(ask):
+    spec = ask("lateralization", **COMPACT, readout="classifier.5", n_images="20", n_folds=3, test_share=0.25)
+    assert spec.encoding == ask("encoding", **COMPACT, layers="classifier.5", n_folds=3, test_share=0.25)
+    assert (spec.classification, spec.readout, spec.n_images) == (None, "classifier.5", 20)
+    assert (spec.dataset, spec.subject) == (spec.encoding.dataset, "subj01")
+    assert ask("lateralization", **COMPACT).readout == "classifier.6", "the logits, unless another layer is named"
+    tuned = ask("lateralization", **COMPACT, method="contrastive", epochs=2)
+    assert tuned.encoding == ask("encoding", **COMPACT, method="contrastive", epochs=2, layers="classifier.6")
+
+
+def test_left_less_right_predicts_both_hemispheres_and_is_tuned_on_the_one_named(ask):
+    values = {**COMPACT, "target": "left-right", "hemi": "rh"}
+    untuned, tuned = ask("lateralization", **values), ask("lateralization", **values, method="regression")
+    assert untuned.encoding == ask("encoding", **COMPACT, hemi="both", layers="classifier.6")
+    assert untuned == ask("lateralization", **{**values, "hemi": "lh"})
+    finetune = tuned.encoding.features.finetune
+    assert (tuned.encoding.hemi, finetune.hemi, finetune.roi, tuned.area) == ("both", "rh", "V1v", ("rh", "V1v"))
+    with pytest.raises(DatasetError, match="FFA-1"):
+        ask("lateralization", **{**values, "subject": "subj02", "roi": "FFA-1"})
+
+
+def test_classes_are_attributed_without_a_roi(ask, tiny_task_root):
+    values = {**COMPACT, "task": str(tiny_task_root), "allow_files": True}
+    spec = ask("lateralization", **values, target="class", readout="classifier.5", hemi=None, roi=None)
+    assert spec.classification == ask("classification", **values, readouts="classifier.5")
+    assert (spec.encoding, spec.dataset, spec.subject, spec.area) == (None, "", "", ("", ""))
+    tuned = ask("lateralization", **values, target="class", method="contrastive", epochs=2)
+    assert tuned.classification.finetune == ask("finetune", **COMPACT, epochs=2)
+    assert (tuned.subject, tuned.area) == ("subj01", ("lh", "V1v"))
+
+
+def test_grad_cam_looks_at_the_last_map_unless_told_otherwise(ask):
+    assert ask("lateralization", **COMPACT, attribution="grad-cam").cam_layer == "features.12"
+    told = ask("lateralization", **COMPACT, attribution="grad-cam", cam_layer="features.5")
+    assert told.cam_layer == "features.5"
+    assert ask("lateralization", **COMPACT).cam_layer == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"roi": "V1v,V1d"}, "about one network"),
+        ({"hemi": "both"}, "one by one"),
+        ({"hemi": "both", "target": "left-right"}, "name the hemisphere that the network is tuned on"),
+        ({"roi": "V1v,V1d", "target": "left-right"}, "about one network"),
+        ({"hemi": None, "roi": None}, "must be named"),
+        ({"readout": "classifier.9"}, "no layer 'classifier.9'"),
+        ({"shuffle_images": True}, "no setting 'shuffle_images'"),
+        ({"layers": "classifier.5"}, "no setting 'layers'"),
+        ({"vertex": 3}, "vertex means nothing for saliency of the target roi"),
+        ({"n_steps": 9}, "n_steps means nothing"),
+        ({"window_share": 0.2}, "window_share means nothing"),
+        ({"noise_sd": 0.2}, "noise_sd means nothing"),
+        ({"cam_layer": "features.2"}, "cam_layer means nothing"),
+        ({"epochs": 2}, "'epochs' means nothing for the method untuned"),
+        ({"attribution": "occlusion", "window_share": 0}, "window_share: Input should be greater than 0"),
+        ({"attribution": "salience"}, "'saliency'"),
+        ({"n_images": 1}, "n_images"),
+        ({"target": "class"}, "No classification task is named"),
+        ({"target": "class", "task": "demo-nothing"}, "no such classification task"),
+    ],
+)
+def test_a_lateralization_that_cannot_be_is_refused(ask, values, words):
+    with pytest.raises(SpecError) as caught:
+        ask("lateralization", **{**COMPACT, **values})
+    assert words in str(caught.value)
 
 
 def test_an_unknown_baseline_is_refused(ask):

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from brainviz.errors import SpecError
-from brainviz.runs.specs import CODE_VERSIONS, SPEC_CLASSES, FeaturesSpec, parse_spec
+from brainviz.runs.specs import CODE_VERSIONS, SPEC_CLASSES, FeaturesSpec, LateralizationSpec, network_of, parse_spec
 
 
 def test_the_id_is_the_digest_of_the_canonical_json(encoding_spec):
@@ -71,6 +71,53 @@ def test_a_spec_does_not_change(finetune_spec):
 def test_not_a_number_is_no_setting(finetune_spec):
     with pytest.raises(ValidationError, match="finite"):
         finetune_spec(temperature=float("nan"))
+
+
+@pytest.fixture
+def lateralization_spec(encoding_spec):
+    """Return a function that makes lateralization specs of the encoding spec."""
+
+    def make(**fields):
+        common = {"dataset": "0" * 64, "subject": "subj01", "encoding": encoding_spec, "readout": "features.2"}
+        return LateralizationSpec(**common | fields)
+
+    return make
+
+
+def test_a_lateralization_is_about_the_network_of_what_it_attributes(lateralization_spec, encoding_spec):
+    spec = lateralization_spec()
+    assert spec.dependencies() == (encoding_spec,)
+    assert network_of(spec) == spec.network_state == encoding_spec.features
+    assert (spec.method, spec.area, spec.layers) == ("contrastive", ("lh", "V1v"), ("features.2",))
+    assert spec.label == "subj01 lh V1v contrastive, saliency of roi"
+    assert parse_spec(spec.model_dump_json()) == spec
+
+
+ATTRIBUTED = [
+    {"target": "vertex"}, {"target": "vertex", "vertex": 3},
+    {"attribution": "input-x-gradient"}, {"attribution": "occlusion"}, {"attribution": "integrated-gradients"},
+    {"attribution": "occlusion", "window_share": 0.2}, {"attribution": "integrated-gradients", "n_steps": 20},
+    {"attribution": "grad-cam", "cam_layer": "features.2"}, {"attribution": "grad-cam", "cam_layer": "features.5"},
+    {"noise_samples": 5}, {"noise_samples": 5, "noise_sd": 0.2}, {"n_images": 50}, {"picture_seed": 1},
+    {"index_resamples": 500}, {"version": CODE_VERSIONS["lateralization"] + 1},
+]  # fmt: skip
+
+
+def test_every_field_of_an_attribution_changes_the_id(lateralization_spec):
+    specs = [lateralization_spec(), *(lateralization_spec(**fields) for fields in ATTRIBUTED)]
+    assert len({spec.run_id for spec in specs}) == len(specs)
+    changed = {name for fields in ATTRIBUTED for name in fields}
+    elsewhere = {"kind", "dataset", "subject", "encoding", "classification", "readout"}
+    assert changed | elsewhere == LateralizationSpec.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("vertex", 3), ("cam_layer", "features.2"), ("n_steps", 20), ("window_share", 0.2), ("noise_sd", 1)],
+)
+def test_what_an_attribution_does_not_use_cannot_make_another_run(lateralization_spec, name, value):
+    with pytest.raises(ValidationError, match=f"{name} means nothing for saliency of the target roi"):
+        lateralization_spec(**{name: value})
 
 
 @pytest.mark.parametrize("kind", SPEC_CLASSES)
