@@ -24,7 +24,7 @@ import torch
 from captum.attr import InputXGradient, IntegratedGradients, LayerGradCam, Occlusion, Saliency
 from torch import Tensor, nn
 
-from brainviz.analyses.lateralization import ATTRIBUTIONS, How, LinearReadout, attribute
+from brainviz.analyses.attribution import ATTRIBUTIONS, How, LinearReadout, attribute
 from brainviz.models.backbones import (
     count_logits,
     default_image_size,

@@ -23,7 +23,7 @@ from brainviz.runs.tables import none_if_nan
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from brainviz.analyses.lateralization import Attribution, How, LinearReadout
+    from brainviz.analyses.attribution import Attribution, How, LinearReadout
 
 #: Files: maps (n, 2, h, w) float16 between -1 and 1, of each picture and its mirror image; what they are to be
 #: multiplied with (n, 2); indices (n, 2); the number attributed (n, 2); where attribution lies on the average (h, w).
@@ -69,13 +69,8 @@ def lateralization(spec: LateralizationSpec, context: Context) -> dict[str, Any]
         assert spec.encoding is not None
         shown, (weights, intercept) = _responses(spec, spec.encoding, context)
 
-    from brainviz.analyses.lateralization import (
-        LinearReadout,
-        laterality_index,
-        mean_estimate,
-        mean_map,
-        pair_index,
-    )
+    from brainviz.analyses.attribution import LinearReadout
+    from brainviz.analyses.lateralization import laterality_index, mean_estimate, mean_map, pair_index
     from brainviz.encoding.statistics import bootstrap_weights
 
     network = LinearReadout(open_state(spec.network_state, context), spec.readout, weights, intercept)
@@ -124,7 +119,7 @@ def lateralization(spec: LateralizationSpec, context: Context) -> dict[str, Any]
 
 def _completeness(residuals: NDArray[np.float64]) -> dict[str, Any]:
     """Return how well maps add up to the change of the target, for methods that promise it."""
-    from brainviz.analyses.lateralization import COMPLETENESS
+    from brainviz.analyses.attribution import COMPLETENESS
 
     known = np.abs(residuals[~np.isnan(residuals)])
     if not known.size:
@@ -140,7 +135,7 @@ def attributed(
     network: LinearReadout, images: NDArray[np.uint8], targets: NDArray[np.int64], spec: LateralizationSpec, device: str
 ) -> Attribution:
     """Attribute targets of pictures, (n, s, s, 3) uint8, as a spec says."""
-    from brainviz.analyses.lateralization import attribute
+    from brainviz.analyses.attribution import attribute
 
     return attribute(network, normalised(images), targets, how(spec), device=device)
 
@@ -158,7 +153,7 @@ def normalised(images: NDArray[np.uint8]) -> Tensor:
 
 def how(spec: LateralizationSpec) -> How:
     """Return the settings of a spec in pixels."""
-    from brainviz.analyses.lateralization import How
+    from brainviz.analyses.attribution import How
 
     return How(
         spec.attribution,

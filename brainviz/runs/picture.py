@@ -120,7 +120,7 @@ def _spec(run: Run) -> LateralizationSpec:
 
 def _attribute(store: Store, run: Run, picture: NDArray[np.uint8], target: int) -> Mapping[str, Any]:
     """Attribute a picture and its mirror image with the network of one run."""
-    from brainviz.analyses.lateralization import LinearReadout
+    from brainviz.analyses.attribution import LinearReadout
     from brainviz.runs.lateralize import normalised
 
     spec = _spec(run)

@@ -73,7 +73,7 @@ def require_attributions(source: Source) -> Asked:
         network = str(next(iter(settings.values()))["network"]) if settings else ""
         if network:
             if len(readout_layers(network)) > 1:
-                own["readout"] = pick_readout(network)
+                own["readout"] = pick_readout(network, fields["readout"].label)
             if attribution == "grad-cam":
                 own["cam_layer"] = _pick_layer(network)
     if not (subjects and hemispheres and rois and methods):

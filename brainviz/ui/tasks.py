@@ -102,13 +102,13 @@ def _read(key: str) -> None:
     preparation.start(key)
 
 
-def pick_readout(network: str) -> str:
-    """Draw the choice of the layer that is classified from."""
+def pick_readout(network: str, label: str = "Classified from") -> str:
+    """Draw the choice of the layer that classes, or responses, are read from."""
     options = list(readout_layers(network))
     keep_among("readout", options, options[0])
     say_unknown("readout", options, "layer")
     chosen = st.segmented_control(
-        "Classified from",
+        label,
         options,
         default=options[0],
         required=True,

@@ -15,15 +15,10 @@ from scipy import stats
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from brainviz.analyses import lateralization
+from brainviz.analyses import attribution
+from brainviz.analyses.attribution import ATTRIBUTIONS, COMPLETENESS, VERSIONS_AT_A_TIME, How, LinearReadout, attribute
 from brainviz.analyses.lateralization import (
-    ATTRIBUTIONS,
-    COMPLETENESS,
-    VERSIONS_AT_A_TIME,
     Estimate,
-    How,
-    LinearReadout,
-    attribute,
     laterality_index,
     mean_estimate,
     mean_map,
@@ -730,4 +725,4 @@ def test_one_subject_has_no_interval_over_subjects() -> None:
 
 
 def test_the_methods_named_are_the_methods_there_are() -> None:
-    assert all(f"``{method}``" in (lateralization.__doc__ or "") for method in ATTRIBUTIONS)
+    assert all(f"``{method}``" in (attribution.__doc__ or "") for method in ATTRIBUTIONS)

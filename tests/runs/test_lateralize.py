@@ -18,16 +18,8 @@ from scipy import special
 from sklearn.linear_model import Ridge
 from threadpoolctl import threadpool_limits
 
-from brainviz.analyses.lateralization import (
-    ATTRIBUTIONS,
-    COMPLETENESS,
-    Attribution,
-    LinearReadout,
-    attribute,
-    laterality_index,
-    mean_estimate,
-    mean_map,
-)
+from brainviz.analyses.attribution import ATTRIBUTIONS, COMPLETENESS, Attribution, LinearReadout, attribute
+from brainviz.analyses.lateralization import laterality_index, mean_estimate, mean_map
 from brainviz.cli import main
 from brainviz.datasets import open_dataset
 from brainviz.datasets.base import Dataset
@@ -360,7 +352,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def test_every_attribution_runs(
     of_classes: Lateralize, computed: Computed, tiny_task_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("brainviz.analyses.lateralization.MOST_STEPS", 16)
+    monkeypatch.setattr("brainviz.analyses.attribution.MOST_STEPS", 16)
     for attribution, noise in itertools.product(ATTRIBUTIONS, (0, 3)):
         spec = of_classes(attribution=attribution, noise_samples=noise, n_images=3, **SETTINGS.get(attribution, {}))
         run = computed(spec)
