@@ -6,9 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from brainviz.analyses.lateralization import paired_estimate
 from brainviz.cli import main
+from brainviz.encoding.statistics import bootstrap_weights
+from brainviz.runs.lateralize import read_index
+from brainviz.runs.store import Store
 
 pytestmark = pytest.mark.slow
 
@@ -59,3 +65,25 @@ def test_macaque_v4_agrees_with_an_independent_measurement(encode: Any, shared_d
     print(subject, fire7, first)
     assert fire7["cv_r_median"] == pytest.approx(REFERENCE[subject], abs=0.05)
     assert first["cv_r_median"] < fire7["cv_r_median"]
+
+
+def test_networks_of_early_areas_look_at_the_opposite_half(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On the demo, whose early areas have receptive fields in the opposite half of the picture, as planted."""
+
+    def index(hemi: str, roi: str, method: str) -> tuple[dict[str, Any], NDArray[np.float64]]:
+        place = ("--dataset", "demo", "--subject", "subj01", "--hemi", hemi, "--roi", roi, "--method", method)
+        assert main(["lateralization", "--json", *place]) == 0
+        answer = json.loads(capsys.readouterr().out.splitlines()[-1])
+        return dict(answer["result"]), read_index(Store().get(answer["run"]))
+
+    (left, of_left), (right, of_right) = index("lh", "V1", "contrastive"), index("rh", "V1", "contrastive")
+    (_, before_left), (_, before_right) = index("lh", "V1", "untuned"), index("rh", "V1", "untuned")
+    print(left, right)
+    assert left["index_low"] > 0 > right["index_high"]
+    assert left["n_images"] == right["n_images"] == 100
+    weights = bootstrap_weights(100, 2000, 0)
+    assert (
+        paired_estimate(of_left, before_left, weights).low > 0 > paired_estimate(of_right, before_right, weights).high
+    )
+    face, _ = index("rh", "FFA-1", "contrastive")
+    assert abs(face["index"]) < abs(right["index"]) / 2
