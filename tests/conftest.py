@@ -16,15 +16,17 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from brainviz.analyses.lateralization import mean_map
 from brainviz.datasets import open_dataset
 from brainviz.datasets.base import ALL_VERTICES, Dataset
+from brainviz.datasets.splits import split_pictures
 from brainviz.datasets.tasks import split
-from brainviz.runs import preparation
+from brainviz.runs import lateralize, preparation
 from brainviz.runs.context import Context
 from brainviz.runs.landscape import landscape
 from brainviz.runs.processes import ProcessIdentity
-from brainviz.runs.requests import load_task
-from brainviz.runs.specs import ClassificationSpec, EncodingSpec, LandscapeSpec, Spec
+from brainviz.runs.requests import load_dataset, load_task
+from brainviz.runs.specs import ClassificationSpec, EncodingSpec, LandscapeSpec, LateralizationSpec, Spec
 from brainviz.runs.store import (
     Run,
     Store,
@@ -281,6 +283,65 @@ def finish_classification_run(finish_run: Callable[..., Run]) -> Callable[..., R
             found[layer] = {"accuracy": accuracy, **interval, "log_loss": 1.0, "iterations": 9, "converged": True}
         scalars = {**found[spec.readouts[0]], "n_train": len(train), "n_test": len(test), "n_classes": n_classes}
         return finish_run(spec, scalars | {"by_readout": found}, contents={"classes": list(task.classes)}, **arrays)
+
+    return finish
+
+
+@pytest.fixture
+def finish_lateralization_run(finish_run: Callable[..., Run]) -> Callable[..., Run]:
+    """Return a function that writes a finished lateralization run from the indices of its first test pictures.
+
+    Every mirror image has the same index as its picture, unless `index` is (n, 2). A map, 4 x 8, has that index: its
+    rows are alike but for their signs and sizes, its halves even; without an index it is 0 everywhere. Intervals of the
+    mean are -0.05 to +0.05. `rows` are other pictures than the first; `weights` a readout that works, (p, K).
+    """
+
+    def finish(
+        spec: LateralizationSpec,
+        index: Any,
+        *,
+        rows: Iterable[int] | None = None,
+        weights: np.ndarray | None = None,
+    ) -> Run:
+        index = np.asarray(index, np.float64)
+        index = np.stack([index, index], axis=1) if index.ndim == 1 else index
+        if spec.classification is not None:
+            of_task = spec.classification
+            task, found = load_task(of_task.task_fingerprint)
+            _, test = split(task.labels, of_task.task_seed, of_task.task_test_share, groups=found.image_digests)
+        else:
+            assert spec.encoding is not None
+            features = spec.encoding.features
+            _, facts = load_dataset(spec.dataset)
+            test = split_pictures(facts, features.test_share, features.split_seed)[spec.subject].test
+        shown = test[: len(index)] if rows is None else np.array(list(rows))
+        assert len(shown) == len(index) <= len(test)
+        known = np.isfinite(index.mean(axis=1))
+        signs = np.array([3.0, -1.0, 1.0, -2.0])[:, None] * np.linspace(0.5, 1.5, len(index))[:, None, None, None]
+        halves = np.repeat(np.stack([1 - np.nan_to_num(index), 1 + np.nan_to_num(index)], axis=-1), 4, axis=-1)
+        maps = (halves[:, :, None, :] * signs * np.isfinite(index)[:, :, None, None]).astype(np.float32)
+        scales = np.abs(maps).max(axis=(2, 3))
+        shrunk = (maps / np.where(scales > 0, scales, 1)[:, :, None, None]).astype(np.float16)
+        targets = np.zeros(len(shown), np.int64) if spec.classification is None else task.labels[shown]
+        n_targets = 1 if spec.classification is None else len(task.classes)
+        weights = np.ones((4, n_targets), np.float32) if weights is None else weights
+        files = {
+            lateralize.MAPS: shrunk,
+            lateralize.SCALES: scales,
+            lateralize.INDEX: index,
+            lateralize.VALUES: np.linspace(0, 1, index.size).reshape(index.shape),
+            lateralize.POSITIONS: mean_map(maps),
+            lateralize.ROWS: shown,
+            lateralize.GROUPS: np.arange(len(shown)),
+            lateralize.TARGETS: targets,
+            lateralize.WEIGHTS: weights,
+            lateralize.INTERCEPT: np.zeros(n_targets, np.float32),
+        }
+        mean = float(index.mean(axis=1)[known].mean()) if known.any() else None
+        low, high = (None if mean is None else mean + by for by in (-0.05, 0.05))
+        scalars = {"index": mean, "index_low": low, "index_high": high, "n_images": int(known.sum())}
+        scalars |= {"n_without_index": int((~known).sum()), "map_size": list(maps.shape[2:]), "value_mean": 0.5}
+        return finish_run(spec, scalars, **{name.removesuffix(".npy"): array for name, array in files.items()})
 
     return finish
 

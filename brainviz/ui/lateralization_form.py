@@ -21,10 +21,10 @@ from brainviz.ui.tasks import TaskSource, pick_readout, require_task
 
 #: Targets in words.
 TARGETS = {
-    "roi": "mean response of the ROI",
-    "vertex": "response of one vertex",
-    "left-right": "left less right response",
-    "class": "true class of a task",
+    "roi": "the mean predicted response of the ROI",
+    "vertex": "the predicted response of one vertex of the ROI",
+    "left-right": "the left hemisphere's predicted mean response of the ROI less the right's",
+    "class": "the score of the true class of a task's pictures",
 }
 
 PIXELS = 220
@@ -62,12 +62,13 @@ def require_attributions(source: Source) -> Asked:
             rois = pick_rois(source, subjects)
         methods = pick_methods()
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            target = _pick("target", list(TARGETS), fields["target"], names=TARGETS)
-            attribution = _pick("attribution", list(fields["attribution"].choices), fields["attribution"])
+            target = _pick(fields["target"])
+            attribution = _pick(fields["attribution"])
             own: dict[str, Any] = {"target": target, "attribution": attribution}
             if target == "vertex":
                 own["vertex"] = _pick_vertex(fields["vertex"], source, subjects, hemispheres, rois)
             own |= _attribution_settings(attribution, fields)
+        st.caption(f"Traced back: {TARGETS[target]}.")
         task = require_task(source) if target == "class" else None
         settings = settings_form("lateralization", source, methods, without=_unused(of_class=task is not None))
         network = str(next(iter(settings.values()))["network"]) if settings else ""
@@ -90,9 +91,9 @@ def require_attributions(source: Source) -> Asked:
             icon=":material/arrow_upward:",
         )
         end_page()
-    of = f"classes of {task.task.name}" if task is not None else TARGETS[target]
+    of = f"the classes of {task.task.name}" if task is not None else TARGETS[target]
     noisy = f", {own['noise_samples']} noisy copies" if own.get("noise_samples") else ""
-    return Asked(task, tuple(subjects), tuple(rois), choice, f"{attribution} of the {of}{noisy}")
+    return Asked(task, tuple(subjects), tuple(rois), choice, f"{attribution} of {of}{noisy}")
 
 
 def _unused(*, of_class: bool) -> set[str]:
@@ -102,14 +103,15 @@ def _unused(*, of_class: bool) -> set[str]:
     return set(other) - set(own) - set(FinetuneSpec.model_fields)
 
 
-def _pick(key: str, options: list[str], field: SettingField, names: dict[str, str] | None = None) -> str:
+def _pick(field: SettingField) -> str:
+    """Draw the choice of a setting, with the names that links and the command line have."""
+    key, options = field.name, list(field.choices)
     say_unknown(key, options, field.label.lower())
     return st.selectbox(
         field.label,
         options,
         index=options.index(field.default),
         **bound(key),
-        format_func=lambda option: (names or {}).get(option, option),
         help=field.description,
         width=PIXELS,
     )

@@ -152,7 +152,8 @@ def show_pictures(shown: Lateralized) -> None:
         lambda: _npz(models),
         f"{shown.stem}_maps.npz",
         key="npz_maps",
-        help="Per model: maps (pictures, picture and mirror image, rows, columns) in their own units, rows, indices.",
+        help="Per model: maps (pictures, picture and mirror image, rows, columns) between −1 and 1, the scales to "
+        "multiply them with, the pictures' rows, and indices.",
     )
 
 
@@ -316,14 +317,15 @@ def show_positions(shown: Lateralized) -> None:
     """Draw where attribution lies on the average over all pictures: left model, right model, difference."""
     models = pick_place(shown)
     left, right = (None if run is None else np.load(run.file(POSITIONS)) for run in _pair(models))
-    control = next((run for name, run in models.items() if name.startswith(UNTUNED)), None)
     provenance = shown.about(models.values())
     if left is None and right is None:
         st.info("This needs a tuned network of the left or right hemisphere.", icon=":material/arrow_upward:")
         return
-    if control is not None and st.toggle("Less the untuned network's", **bound("less_untuned")):
-        before = np.load(control.file(POSITIONS))
-        left, right = (None if values is None else values - before for values in (left, right))
+    maps = {hemi: values for hemi, values in (("lh", left), ("rh", right)) if values is not None}
+    controls = {hemi: control for hemi in maps if (control := _untuned(models, hemi)) is not None}
+    if controls.keys() == maps.keys() and st.toggle("Less the untuned network's", **bound("less_untuned")):
+        maps = {hemi: values - np.load(controls[hemi].file(POSITIONS)) for hemi, values in maps.items()}
+        left, right = maps.get("lh"), maps.get("rh")
     figure = position_maps(left, right, provenance)
     st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="positions", alt="Mean attribution by position")
     st.caption(
@@ -335,6 +337,12 @@ def show_positions(shown: Lateralized) -> None:
     y, x = (grid.ravel() for grid in np.mgrid[:height, :width])
     table = pd.DataFrame({"row": y, "column": x, **{name: values.ravel() for name, values in known.items()}})
     figure_downloads("Position", table, figure, shown.specs(), shown.stem, provenance)
+
+
+def _untuned(models: Mapping[str, Run], hemi: str) -> Run | None:
+    """Return the untuned network whose target is a hemisphere's, or any."""
+    controls = [run for name, run in models.items() if name.startswith(UNTUNED)]
+    return next((run for run in controls if spec_of(run).area[0] in (hemi, "both", "")), None)
 
 
 def _pair(models: Mapping[str, Run]) -> tuple[Run | None, Run | None]:

@@ -107,13 +107,13 @@ def models_of(runs: Sequence[Finished]) -> dict[tuple[str, str, str, str], Run]:
             found[spec_of(run).subject, roi, hemi, method] = run
         else:
             everywhere.append((method, run))
-    places = list(dict.fromkeys(key[:3] for key in found)) or [("", "", "")]
+    places = list(dict.fromkeys(key[:3] for key in found))
     for method, run in everywhere:
-        spec = spec_of(run)
-        for subject, roi, hemi in places:
-            # Both hemispheres' responses from an untuned network: of one subject and ROI, for either hemisphere.
-            if spec.area[1] in ("", roi) and spec.subject in ("", subject):
-                found.setdefault((subject, roi, hemi, method), run)
+        # Both hemispheres' responses from an untuned network: of one subject and ROI, for either hemisphere.
+        subject, roi = spec_of(run).subject, spec_of(run).area[1]
+        own = [place for place in places if subject in ("", place[0]) and roi in ("", place[1])]
+        for place in own or [(subject, roi, "")]:
+            found.setdefault((*place, method), run)
     return found
 
 
@@ -191,6 +191,8 @@ def with_all_subjects(table: pd.DataFrame) -> pd.DataFrame:
         return table
     rows = []
     for (roi, hemi, method), own in table.groupby(["roi", "hemi", "method"], sort=False):
+        if own["run"].nunique() < 2:
+            continue  # One network that knows no subject stands at each of them: it varies over none.
         each = [Estimate(row["value"], row["low"], row["high"], np.nan, row["n"]) for row in own.to_dict("records")]
         found = over_subjects(each)
         if found.n >= 2:

@@ -49,6 +49,7 @@ def show_own_picture(shown: Lateralized) -> None:
         help="It stays in this session's memory, and is gone when you leave or remove it.",
     )
     if sent is None:
+        _forget()
         st.caption("The picture is looked at by the models chosen above. Nothing of it is written to a disk.")
         return
     data = sent.getvalue()

@@ -18,7 +18,7 @@ from brainviz.config import REPOSITORY
 from brainviz.datasets import open_dataset
 from brainviz.runs import preparation
 from brainviz.runs.requests import lay_out, make_spec
-from brainviz.runs.specs import Spec
+from brainviz.runs.specs import LateralizationSpec, Spec
 from brainviz.runs.store import Run
 
 NETWORK = {"network": "alexnet_compact", "weights": "demo", "image_size": 32}
@@ -43,7 +43,7 @@ def nothing_remembered() -> None:
 def visit() -> Callable[..., AppTest]:
     """Return a function that opens a page by a link, and fails if the page raises."""
 
-    def open_page(page: str, **url: Any) -> AppTest:
+    def open_page(page: str, /, **url: Any) -> AppTest:
         at = AppTest.from_file(str(REPOSITORY / "app.py"), default_timeout=60)
         if page != "data":
             at.switch_page(f"pages/{page}.py")
@@ -140,6 +140,34 @@ def finish_classification(
             place = dict(zip(("subject", "hemi", "roi"), where, strict=False))
             spec = spec_of("classification", "tiny", method, task="animals", **place)
             runs[model] = finish_classification_run(spec, *(gets if isinstance(gets, tuple) else (gets,)))
+        return runs
+
+    return finish
+
+
+@pytest.fixture
+def finish_lateralization(
+    spec_of: Callable[..., Spec],
+    finish_lateralization_run: Callable[..., Run],
+    finish_classification_run: Callable[..., Run],
+) -> Callable[..., dict[str, Run]]:
+    """Return a function that writes finished lateralization runs from their pictures' indices, by model.
+
+    Models have the names that pages give them (``"subj01 lh V1 contrastive"``; a control that belongs to no ROI
+    ``"untuned"``). Options are the requests' settings, such as the target; ``rows`` is as in
+    `finish_lateralization_run`. The classifiers that runs about classes build on are finished too.
+    """
+
+    def finish(indices: Mapping[str, Any], rows: Any = None, **settings: Any) -> dict[str, Run]:
+        runs = {}
+        for model, index in indices.items():
+            *where, method = model.split()
+            place = dict(zip(("subject", "hemi", "roi"), where, strict=False))
+            spec = spec_of("lateralization", "tiny", method, **place, **settings)
+            assert isinstance(spec, LateralizationSpec)
+            if spec.classification is not None:
+                finish_classification_run(spec.classification, 8)
+            runs[model] = finish_lateralization_run(spec, index, rows=rows)
         return runs
 
     return finish
