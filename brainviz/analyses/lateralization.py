@@ -199,7 +199,9 @@ def over_subjects(estimates: Sequence[Estimate]) -> Summary:
 
     Each subject's mean has an uncertainty from its images, taken from its bootstrap interval, and subjects differ: the
     variance between them is Paule & Mandel's, the interval Hartung, Knapp, Sidik and Jonkman's, with Student's t
-    (statsmodels' `combine_effects`). It is about subjects in general, unlike a single subject's interval.
+    (statsmodels' `combine_effects`), or the usual one with t where that is wider: subjects that happen to agree would
+    make the former shorter than any of their own (Knapp & Hartung 2003). It is about subjects in general, unlike a
+    single subject's interval.
 
     Parameters
     ----------
@@ -216,7 +218,8 @@ def over_subjects(estimates: Sequence[Estimate]) -> Summary:
     # A bootstrap interval of no length, from images that all agree, would take all the weight.
     sd = np.maximum([(each.high - each.low) / (2 * 1.959964) for each in known], 1e-6)
     found = combine_effects(values, sd**2, method_re="iterated", use_t=True)
-    # The last of its intervals is the one with Hartung and Knapp's variance.
-    low, high = found.conf_int()[-1]
+    # Of the four: random effects with the usual variance, and with Hartung and Knapp's.
+    usual, knapp = found.conf_int()[1], found.conf_int()[-1]
+    low, high = max(usual, knapp, key=lambda bounds: bounds[1] - bounds[0])
     between = float(np.sqrt(max(found.tau2, 0.0)))
     return Summary(float(found.mean_effect_re), float(low), float(high), between, len(known))

@@ -38,6 +38,13 @@ if TYPE_CHECKING:
 
 Numbers = NDArray[np.float64]
 
+#: Inferno as plotly has it, but for its first colour: Streamlit takes #000001 to #000010 for placeholders of a theme's
+#: colours, and would put violet where black belongs.
+INFERNO = (
+    *((0, "rgb(0,0,4)"), (0.111, "#1b0c41"), (0.222, "#4a0c6b"), (0.333, "#781c6d"), (0.444, "#a52c60")),
+    *((0.556, "#cf4446"), (0.667, "#ed6925"), (0.778, "#fb9b06"), (0.889, "#f7d13d"), (1, "#fcffa4")),
+)
+
 #: What the dots can be -> title of the axis.
 QUANTITIES = {
     "index": "laterality index<br>(−1 left half, +1 right half)",
@@ -493,7 +500,7 @@ def overlay_grid(
     )
     figure.update_layout(margin={"l": layout.left, "r": RIGHT_PIXELS})
     if painted:
-        scale = _diverging(STEPS) if signed_maps else {"colorscale": "Inferno", "cmin": 0, "cmax": STEPS}
+        scale = _diverging(STEPS) if signed_maps else {"colorscale": INFERNO, "cmin": 0, "cmax": STEPS}
         ticks = np.linspace(-1 if signed_maps else 0, 1, 5)
         bar = {
             **_bar(layout.share, 1.0, max(min(layout.plot, 320), 130), "attribution<br>(1 = average)"),
@@ -655,7 +662,7 @@ def _bar(x: float, y: float, length: float, title: str) -> dict[str, Any]:
 
 
 def position_maps(
-    left: ArrayLike | None, right: ArrayLike | None, provenance: Provenance, *, title: str = ""
+    left: ArrayLike | None, right: ArrayLike | None, provenance: Provenance, *, less: str = "", title: str = ""
 ) -> go.Figure:
     """Draw how much every position in the pictures matters on average to the models of both hemispheres.
 
@@ -667,6 +674,8 @@ def position_maps(
         Mean maps of the left and of the right hemisphere's model: share of attribution mass per position times the
         number of positions, so that 1 is even. Without one of them, the other is drawn alone.
     provenance : Provenance
+    less : str, optional
+        The network whose maps were subtracted from both: then they are drawn about 0.
     title : str, optional
 
     Returns
@@ -690,7 +699,7 @@ def position_maps(
         return empty_figure("No mean map is known yet.", provenance, title=title)
     height, width = shapes.pop()
     panels = [
-        _Panel(name, values, number * (MAP_PIXELS + BESIDE_PIXELS))
+        _Panel(f"{name} − {less}" if less else name, values, number * (MAP_PIXELS + BESIDE_PIXELS), bool(less))
         for number, (name, values) in enumerate(maps.items())
     ]
     if len(panels) == 2:
@@ -702,6 +711,8 @@ def position_maps(
     down, whole = round(MAP_PIXELS * height / width), WIDTH - LEFT_PIXELS - RIGHT_PIXELS
     plot = _place_panels(figure, panels, down, whole)
     note = "Maps: 1 is as much as if all positions mattered alike. Curves: means over the height; dashed: the middle."
+    if less:
+        note = f"Maps: less those of the {escaped(less)} network, in units of even spread. {note.split('. ', 1)[1]}"
     finish(
         figure,
         provenance,
@@ -717,7 +728,7 @@ def position_maps(
         of_axis = [panel for panel in panels if panel.coloraxis == axis]
         if of_axis:
             end = max(_highest(panel.values) for panel in of_axis) or 1.0
-            scale = {"colorscale": "Inferno", "cmin": 0, "cmax": end} if axis == "coloraxis" else _diverging(end)
+            scale = {"colorscale": INFERNO, "cmin": 0, "cmax": end} if axis == "coloraxis" else _diverging(end)
             bar = _bar((of_axis[-1].start + MAP_PIXELS) / whole, 1.0, max(down, 130), bar_title)
             figure.update_layout({axis: {**scale, "colorbar": bar}})
     return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,12 @@ ORDERS = ("in the data's order", "farthest right", "farthest left", "where the m
 #: Indices below this many pictures are not what the measurement asks for.
 ENOUGH_PICTURES = 100
 
+#: What to know of Grad-CAM.
+AVERAGED = (
+    "Grad-CAM takes the mean of a channel's gradients over all places. Where layers above weigh places differently, as "
+    "AlexNet's linear layers do, its side can be the opposite of what saliency and occlusion find."
+)
+
 #: A session remembers here the picture that was clicked in the distribution.
 _CLICKED = "_clicked picture"
 
@@ -61,8 +68,15 @@ def show_index(shown: Lateralized) -> None:
     notes.append("Intervals: 95 %, bootstrap over pictures; of the mean over subjects, random effects (Hartung-Knapp).")
     if quantity != "index":
         notes.append("p: labels of the two models swapped at random per picture; q: Benjamini-Hochberg over the ROIs.")
+    if quantity == "index":
+        notes.append("Networks lean a little by themselves, the untuned one too: 0 is not what to compare with.")
+    if shown.attribution == "grad-cam":
+        notes.append(AVERAGED)
     if few < ENOUGH_PICTURES:
-        notes.append(f"Only {count(few, 'picture')} in the smallest test: {ENOUGH_PICTURES} or more are advised.")
+        notes.append(
+            f"Only {count(few, 'picture')} in the smallest test: {ENOUGH_PICTURES} or more are advised. Pictures in "
+            "which nothing is attributed have no index."
+        )
     st.caption(" ".join(notes))
     if quantity != "index":
         _show_numbers(table)
@@ -296,6 +310,9 @@ def show_distribution(shown: Lateralized) -> None:
     rows = index_of(first.id, first)[1]
     clicked = [int(row) for _, row in points if int(row) in set(rows.tolist())]
     if clicked:
+        if st.session_state.get(_CLICKED) != clicked[0]:
+            # It comes first there, whichever page was open.
+            st.session_state["page"] = 1
         st.session_state[_CLICKED] = clicked[0]
         place = np.flatnonzero(rows == clicked[0])
         pictures, maps, columns = _cells(shown, models, place, mirrored=True)
@@ -323,10 +340,11 @@ def show_positions(shown: Lateralized) -> None:
         return
     maps = {hemi: values for hemi, values in (("lh", left), ("rh", right)) if values is not None}
     controls = {hemi: control for hemi in maps if (control := _untuned(models, hemi)) is not None}
-    if controls.keys() == maps.keys() and st.toggle("Less the untuned network's", **bound("less_untuned")):
+    less = controls.keys() == maps.keys() and st.toggle("Less the untuned network's", **bound("less_untuned"))
+    if less:
         maps = {hemi: values - np.load(controls[hemi].file(POSITIONS)) for hemi, values in maps.items()}
         left, right = maps.get("lh"), maps.get("rh")
-    figure = position_maps(left, right, provenance)
+    figure = position_maps(left, right, provenance, less=UNTUNED if less else "")
     st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="positions", alt="Mean attribution by position")
     st.caption(
         "Mean over all pictures and mirror images of the share of absolute attribution at every position; 1 is as much "
@@ -336,6 +354,8 @@ def show_positions(shown: Lateralized) -> None:
     height, width = next(iter(known.values())).shape
     y, x = (grid.ravel() for grid in np.mgrid[:height, :width])
     table = pd.DataFrame({"row": y, "column": x, **{name: values.ravel() for name, values in known.items()}})
+    if less:
+        provenance = replace(provenance, method=f"{provenance.method}, less the untuned network's")
     figure_downloads("Position", table, figure, shown.specs(), shown.stem, provenance)
 
 

@@ -55,17 +55,22 @@ class Lateralized:
     @cached_property
     def index(self) -> pd.DataFrame:
         """One row per model: columns `MODEL`, ``value low high n run``; with several subjects also their mean."""
-        return _index_table(run_ids(self.runs), self.runs)
+        return self._in_order(_index_table(run_ids(self.runs), self.runs))
 
     @cached_property
     def tuning(self) -> pd.DataFrame:
         """Tuned minus untuned, paired over pictures: columns `MODEL`, ``value low high p q n run``."""
-        return _tuning_table(run_ids(self.runs), self.runs)
+        return self._in_order(_tuning_table(run_ids(self.runs), self.runs))
 
     @cached_property
     def contrast(self) -> pd.DataFrame:
         """Left hemisphere's model minus the right's, paired over pictures; columns as `tuning`, ``hemi`` is empty."""
-        return _contrast_table(run_ids(self.runs), self.runs)
+        return self._in_order(_contrast_table(run_ids(self.runs), self.runs))
+
+    def _in_order(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return a table with its ROIs in the order in which they were chosen, whichever runs are done."""
+        ranks = {roi: rank for rank, roi in enumerate(self.provenance.rois)}
+        return table.sort_values("roi", key=lambda roi: roi.map(ranks), kind="stable", ignore_index=True)
 
     @property
     def models(self) -> dict[tuple[str, str, str, str], Run]:
@@ -139,7 +144,7 @@ def _index_table(ids: tuple[tuple[str, str], ...], _runs: tuple[Finished, ...]) 
         values = {"value": result["index"], "low": result["index_low"], "high": result["index_high"]}
         known = {name: np.nan if value is None else value for name, value in values.items()}
         rows.append({**dict(zip(MODEL, model, strict=True)), **known, "n": result["n_images"], "run": run.id})
-    return with_all_subjects(pd.DataFrame(rows, columns=[*MODEL, "value", "low", "high", "n", "run"]))
+    return with_all_subjects(pd.DataFrame(rows, columns=[*MODEL, "value", "low", "high", "n", "run"]), 1.0)
 
 
 @st.cache_data(show_spinner="Comparing models", max_entries=32)
@@ -180,10 +185,10 @@ def _paired(pairs: Mapping[tuple[str, str, str, str], tuple[Run, Run]]) -> pd.Da
     table["q"] = np.nan
     for _, family in table.groupby(["subject", "hemi", "method"], sort=False):
         table.loc[family.index, "q"] = false_discovery(family["p"].to_numpy())
-    return with_all_subjects(table)
+    return with_all_subjects(table, 2.0)
 
 
-def with_all_subjects(table: pd.DataFrame) -> pd.DataFrame:
+def with_all_subjects(table: pd.DataFrame, most: float) -> pd.DataFrame:
     """Add the mean over subjects, by a random-effects model, below a table that has several."""
     from brainviz.analyses.lateralization import Estimate, over_subjects
 
@@ -197,5 +202,7 @@ def with_all_subjects(table: pd.DataFrame) -> pd.DataFrame:
         found = over_subjects(each)
         if found.n >= 2:
             about = {"subject": ALL_SUBJECTS, "roi": roi, "hemi": hemi, "method": method, "run": ""}
-            rows.append({**about, "value": found.value, "low": found.low, "high": found.high, "n": found.n})
+            # No index is beyond 1, and no difference beyond 2, on either side.
+            low, high = max(found.low, -most), min(found.high, most)
+            rows.append({**about, "value": found.value, "low": low, "high": high, "n": found.n})
     return pd.concat([table, pd.DataFrame(rows)], ignore_index=True) if rows else table

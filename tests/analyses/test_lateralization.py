@@ -661,7 +661,7 @@ def estimate(value: float, sd: float) -> Estimate:
 
 
 def paule_mandel(values: NDArray[np.float64], variances: NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """Return mean, interval and between-subject variance: Q(tau^2) = k - 1 by bisection, Hartung-Knapp's interval."""
+    """Return mean, interval (Knapp and Hartung's) and variance between subjects: Q(tau^2) = k - 1 by bisection."""
     k = len(values)
 
     def mean_and_q(tau2: float) -> tuple[float, float, NDArray[np.float64]]:
@@ -676,7 +676,7 @@ def paule_mandel(values: NDArray[np.float64], variances: NDArray[np.float64]) ->
         middle = (low + high) / 2
         low, high = (middle, high) if mean_and_q(middle)[1] > k - 1 else (low, middle)
     mean, q, w = mean_and_q(high)
-    reach = stats.t.ppf(0.975, k - 1) * np.sqrt(q / (k - 1) / w.sum())
+    reach = stats.t.ppf(0.975, k - 1) * np.sqrt(max(1, q / (k - 1)) / w.sum())
     return mean, mean - reach, mean + reach, high
 
 
@@ -698,7 +698,9 @@ def test_over_subjects_is_paule_mandels_model(k: int, spread: float) -> None:
 def test_equally_certain_subjects_have_the_plain_t_interval(sd: float) -> None:
     values = np.array([0.1, 0.3, -0.2, 0.25, 0.4, 0.0])
     found = over_subjects([estimate(value, sd) for value in values])
-    low, high = stats.t.interval(0.95, 5, values.mean(), values.std(ddof=1) / np.sqrt(6))
+    # Subjects that agree better than their own uncertainty allows have the interval of that.
+    spread = max(values.std(ddof=1), sd)
+    low, high = stats.t.interval(0.95, 5, values.mean(), spread / np.sqrt(6))
     assert (found.value, found.low, found.high) == pytest.approx((values.mean(), low, high), abs=1e-6)
     assert found.between == pytest.approx(np.sqrt(max(values.var(ddof=1) - sd**2, 0)), abs=1e-6)
 
