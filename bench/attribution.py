@@ -1,7 +1,7 @@
 """Speed of `attribute` against captum called picture by picture, on the demo's network and the same pictures.
 
-Both sides trace back the same number, the first logit, of the same pictures of noise at the network's own size, with
-the same threads and dtype (float32). The plain side is captum as its tutorials call it: one picture per call, the
+Both sides trace back the same number, a mixture of logits, of the same pictures of noise at the network's own size,
+with the same threads and dtype (float32). The plain side is captum as its tutorials call it: one picture per call, the
 network as it was loaded. Every method is timed on either side in alternating order, and the maps are compared. Lastly
 the time for 100 pictures and their mirror images, six methods (the five, and saliency with a noise tunnel of ten
 copies), two networks. brainviz takes more steps of integrated gradients for pictures whose sum is off by more than 1 %;
@@ -65,11 +65,11 @@ def parse_options() -> argparse.Namespace:
 
 
 def readout(name: str) -> LinearReadout:
-    """Return a network whose one number is its first logit; random weights where none come with brainviz."""
+    """Return a network whose one number mixes its logits; random weights where none come with brainviz."""
     weights = default_weights(name) if name == "alexnet_compact" else "random"
     backbone = load_backbone(name, weights, resolve_weights(name, weights).digest)
     n = count_logits(backbone, default_image_size(name))
-    return LinearReadout(backbone, logit_layer(name), np.eye(n, 1), np.zeros(1))
+    return LinearReadout(backbone, logit_layer(name), np.random.default_rng(0).standard_normal((n, 1)), np.zeros(1))
 
 
 def settings(method: str, network: str, size: int) -> How:
