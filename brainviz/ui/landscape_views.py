@@ -11,7 +11,7 @@ import streamlit as st
 from brainviz.encoding.summaries import EARLY
 from brainviz.figures.landscape import ROI_ORDER, dissimilarity_heatmap, landscape_scatter, stress_curve
 from brainviz.figures.style import PLOTLY_CONFIG
-from brainviz.runs.landscape import MIN_MODELS
+from brainviz.runs.landscape import MIN_MODELS, ORACLE
 from brainviz.ui.binding import bound
 from brainviz.ui.downloads import csv_text, download, figure_downloads
 from brainviz.ui.laid_out import EMBEDDINGS, LaidOut
@@ -99,9 +99,10 @@ def _show_map(shown: LaidOut, name: str, dimensions: int, colour: str, *, path: 
 
 
 def _show_models(table: pd.DataFrame) -> None:
-    # Untuned first, then by area, as figures have them.
+    # Untuned first, then by area, as figures have them; what is no network last.
     ranks = {name: rank for rank, name in enumerate(("", *ROI_ORDER))}
-    ordered = table.assign(rank=table["roi"].map(lambda roi: ranks.get(roi, len(ranks))))
+    known = table["roi"].fillna("").map(lambda roi: ranks.get(roi, len(ranks)))
+    ordered = table.assign(rank=known.where(table["method"] != ORACLE, len(ranks) + 1))
     st.dataframe(
         ordered.sort_values(["rank", "roi", "hemi", "subject", "method"])[LISTED],
         hide_index=True,

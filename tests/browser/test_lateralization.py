@@ -56,11 +56,11 @@ def test_pictures_lie_under_their_maps(lateralized: str, visitor: Any) -> None:
     expect(one.page.locator(".js-plotly-plot .heatmaplayer image")).to_have_count(5 * 4)
     opacities = {opacity for kind, opacity in one.page.evaluate(DRAWN) if kind == "heatmap"}
     assert opacities == {0.35}
-    # A link has the target in words, and nothing in it is unknown.
+    # A link has the name of the target, and nothing in it is unknown.
     one.page.get_by_role("combobox", name="Target").click()
     one.page.get_by_role("option", name="vertex").click()
     one.see("Vertex")
-    expect(one.page).to_have_url(re.compile("target=response"))
+    expect(one.page).to_have_url(re.compile("target=vertex"))
     one.settle()
     other.go(one.page.url)
     expect(other.page.get_by_role("spinbutton", name="Vertex")).to_be_visible()

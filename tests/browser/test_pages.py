@@ -14,6 +14,7 @@ PAGES = {
     "encoding": "Encoding",
     "classification": "Classification",
     "landscape": "Landscape",
+    "lateralization": "Lateralization",
 }
 
 
