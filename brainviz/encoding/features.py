@@ -84,7 +84,7 @@ def layer_features(
         )
     modules = _named_modules(backbone, layers)
     backbone.to(device)
-    normalise = _normaliser(mean, std, torch.device(device))
+    normalise = normaliser(mean, std, torch.device(device))
     with torch.no_grad(), _evaluating(backbone), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         sizes = _output_sizes(backbone, modules, normalise(images[:1]))
         features = {layer: _allocate(folder, layer, len(images), sizes[layer]) for layer in modules}
@@ -114,7 +114,7 @@ def _named_modules(backbone: nn.Module, layers: Sequence[str]) -> dict[str, nn.M
     return {layer: known[layer] for layer in layers}
 
 
-def _normaliser(
+def normaliser(
     mean: Sequence[float], std: Sequence[float], device: torch.device
 ) -> Callable[[NDArray[np.uint8]], Tensor]:
     """Return what turns (b, s, s, 3) uint8 pictures into a normalised (b, 3, s, s) float32 batch on the device."""

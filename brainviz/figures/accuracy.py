@@ -140,7 +140,7 @@ def accuracy_bars(
         _add_across(figure, chart, chance, "chance", f"chance: {chance:.1%}", {"color": MUTED, "dash": "dot"})
     # As many digits as the tick needs: of 1,000 classes, accuracies may all be below 2 %.
     figure.update_yaxes(tickformat=".1~%", rangemode="tozero")
-    return _titled(chart.finish(figure, provenance), title)
+    return titled(chart.finish(figure, provenance), title)
 
 
 def _count(numbers: pd.Series) -> str:
@@ -210,7 +210,7 @@ def _pale(colour: str) -> str:
     return f"rgba({red}, {green}, {blue}, {BAND_OPACITY})"
 
 
-def _titled(figure: go.Figure, title: str) -> go.Figure:
+def titled(figure: go.Figure, title: str) -> go.Figure:
     """Write a title over a finished figure, as `finish` does it."""
     if not title:
         return figure

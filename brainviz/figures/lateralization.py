@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainviz.datasets.base import HEMISPHERE_NAMES
 from brainviz.errors import SpecError
-from brainviz.figures.accuracy import _titled
+from brainviz.figures.accuracy import titled
 from brainviz.figures.panels import WIDTH, BarPanels, in_order
 from brainviz.figures.style import (
     GRID,
@@ -203,7 +203,7 @@ def index_dots(table: pd.DataFrame, provenance: Provenance, *, quantity: str = "
     if len(stars):
         notes.append("Star: q < 0.05 (Benjamini-Hochberg over ROIs).")
     notes += _left_out(int((~known).sum()), "a value")
-    return _titled(replace(chart, words=" ".join(notes)).finish(figure, provenance), title)
+    return titled(replace(chart, words=" ".join(notes)).finish(figure, provenance), title)
 
 
 def _hemispheres(names: Iterable[str]) -> list[str]:

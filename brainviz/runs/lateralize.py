@@ -144,11 +144,10 @@ def normalised(images: NDArray[np.uint8]) -> Tensor:
     """Return pictures (n, s, s, 3) as a network expects them, (n, 3, s, s)."""
     import torch
 
+    from brainviz.encoding.features import normaliser
     from brainviz.models.backbones import IMAGENET_MEAN, IMAGENET_STD
 
-    pictures = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
-    centre, spread = (torch.tensor(each)[:, None, None] for each in (IMAGENET_MEAN, IMAGENET_STD))
-    return ((pictures - centre) / spread).contiguous()
+    return normaliser(IMAGENET_MEAN, IMAGENET_STD, torch.device("cpu"))(images)
 
 
 def how(spec: LateralizationSpec) -> How:

@@ -25,6 +25,7 @@ from brainviz.errors import BrainvizError, RunError
 from brainviz.runs.context import Context
 from brainviz.runs.lateralize import INTERCEPT, WEIGHTS, attributed
 from brainviz.runs.networks import open_state
+from brainviz.runs.processes import SLEEPING_THREADS
 from brainviz.runs.specs import LateralizationSpec
 from brainviz.runs.store import Run, Store
 
@@ -87,7 +88,7 @@ def attribute_picture(runs: Sequence[Run], image: Image.Image, target: int = LIK
     sent = io.BytesIO()
     np.savez(sent, target=np.int64(target), **seen)
     command = [sys.executable, "-m", "brainviz.runs.picture", *seen]
-    env = {**os.environ, "BRAINVIZ_CACHE": str(cache_dir()), "OMP_WAIT_POLICY": "PASSIVE"}
+    env = {**os.environ, **SLEEPING_THREADS, "BRAINVIZ_CACHE": str(cache_dir())}
     try:
         done = subprocess.run(
             command, input=sent.getvalue(), capture_output=True, timeout=SECONDS, env=env, check=False
