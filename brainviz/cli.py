@@ -14,7 +14,9 @@ from brainviz import __version__
 from brainviz.config import cache_dir, nearest
 from brainviz.errors import BrainvizError, RunError, SpecError
 from brainviz.runs import queue
-from brainviz.runs.requests import SettingField, field_table, make_spec, memo_dir
+from brainviz.runs.fields import SettingField, field_table
+from brainviz.runs.remembered import memo_dir
+from brainviz.runs.requests import make_spec
 from brainviz.runs.specs import SPEC_CLASSES
 from brainviz.runs.store import ENDED, STATES, Run, Store
 from brainviz.runs.tables import ROIS, read_table

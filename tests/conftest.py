@@ -25,7 +25,7 @@ from brainviz.runs import lateralize, preparation
 from brainviz.runs.context import Context
 from brainviz.runs.landscape import landscape
 from brainviz.runs.processes import ProcessIdentity
-from brainviz.runs.requests import load_dataset, load_task
+from brainviz.runs.remembered import load_dataset, load_task
 from brainviz.runs.specs import ClassificationSpec, EncodingSpec, LandscapeSpec, LateralizationSpec, Spec
 from brainviz.runs.store import (
     Run,

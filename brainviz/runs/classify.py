@@ -11,7 +11,7 @@ from brainviz.datasets.images import image_array
 from brainviz.datasets.tasks import Task, TaskIndex, split
 from brainviz.runs.context import Context
 from brainviz.runs.networks import features_of, open_state, passes, scratch
-from brainviz.runs.requests import load_task
+from brainviz.runs.remembered import load_task
 from brainviz.runs.specs import ClassificationSpec
 from brainviz.runs.store import Run, write_array, write_json
 

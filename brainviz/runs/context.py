@@ -16,7 +16,7 @@ from brainviz.datasets.base import HEMISPHERE_NAMES, Dataset
 from brainviz.datasets.images import image_array
 from brainviz.datasets.splits import Split, split_pictures
 from brainviz.errors import DatasetError, SpecError
-from brainviz.runs.requests import load_dataset
+from brainviz.runs.remembered import load_dataset
 from brainviz.runs.specs import Spec, SplitFields
 from brainviz.runs.store import Run, Store
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from brainviz.errors import WeightsError
 from brainviz.runs.context import Context
-from brainviz.runs.requests import weights_path
+from brainviz.runs.remembered import weights_path
 from brainviz.runs.specs import ClassificationSpec, FeaturesSpec, NetworkFields
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from brainviz.datasets.index import DatasetIndex, remembered_index
 from brainviz.datasets.tasks import build_task_index, open_task, remembered_task_index, task_names
 from brainviz.errors import BrainvizError, DatasetError
 from brainviz.runs.processes import ProcessIdentity, start_detached
-from brainviz.runs.requests import memo_dir
+from brainviz.runs.remembered import memo_dir
 from brainviz.runs.store import write_json
 
 #: Progress is written down at most so often.

@@ -1,41 +1,31 @@
-"""From flat settings, as a form or a command line gives them, to a spec; and what the workers must know to compute it.
+"""From flat settings, as a form or a command line gives them, to a spec.
 
-A spec names its data set and its weights by digest. The folder and the file behind them are remembered beside the
-results: ``<cache>/datasets/<fingerprint>.json`` and ``<cache>/weights/<digest>.json``.
+A spec names its data set and its weights by digest; the folder and the file behind them are remembered for the workers
+(`brainviz.runs.remembered`).
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, get_origin
 
 import numpy as np
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from brainviz.config import cache_dir, load_config, nearest
+from brainviz.config import cache_dir, load_config
 from brainviz.datasets.base import HEMISPHERE_NAMES, HEMISPHERES, MIN_ROI_VERTICES, Dataset
-from brainviz.datasets.tasks import (
-    DEMO_TASKS,
-    Task,
-    TaskIndex,
-    build_task_index,
-    open_task,
-    remembered_task_index,
-    task_names,
-    tasks_of,
-)
+from brainviz.datasets.tasks import build_task_index, open_task, remembered_task_index, task_names
 from brainviz.errors import DatasetError, SpecError
+from brainviz.runs.fields import STATES, TUNED, default_settings, field_table, methods, require_kind, suggestion
+from brainviz.runs.remembered import memo_dir, remember_dataset, remember_task, remember_weights
 from brainviz.runs.specs import (
-    METHOD_DEFAULTS,
     RANDOM,
     SEPARATOR,
-    SPEC_CLASSES,
     UNTUNED,
     ClassificationSpec,
     ComparisonSpec,
@@ -45,10 +35,8 @@ from brainviz.runs.specs import (
     LandscapeSpec,
     LateralizationSpec,
     Spec,
-    only_for,
     spec_error,
 )
-from brainviz.runs.store import write_json
 
 if TYPE_CHECKING:
     from brainviz.datasets.index import DatasetIndex
@@ -56,188 +44,8 @@ if TYPE_CHECKING:
 
 AnySpecClass = TypeVar("AnySpecClass", bound=Spec)
 
-#: Methods of tuning, and everything that a network can be.
-TUNED: tuple[str, ...] = get_args(FinetuneSpec.model_fields["method"].annotation)
-STATES: tuple[str, ...] = (UNTUNED, RANDOM, *TUNED)
-
-#: The specs that a request of each kind is made of, outermost first; the tuned network's is left out when it is
-#: untuned.
-LAYERS_OF_KIND: Mapping[str, tuple[type[Spec], ...]] = {
-    "finetune": (FinetuneSpec,),
-    "features": (FeaturesSpec, FinetuneSpec),
-    "encoding": (EncodingSpec, FeaturesSpec, FinetuneSpec),
-    "comparison": (ComparisonSpec, EncodingSpec, FeaturesSpec, FinetuneSpec),
-    "classification": (ClassificationSpec, FinetuneSpec),
-    "landscape": (LandscapeSpec, ClassificationSpec, FinetuneSpec),
-    "lateralization": (LateralizationSpec, EncodingSpec, FeaturesSpec, ClassificationSpec, FinetuneSpec),
-}
-
-#: Fields that are no settings: they are chosen with the data, found out, or made here.
-NOT_SETTINGS = frozenset(
-    {"kind", "version", "dataset", "subject", "hemi", "roi", "method", "weights_digest"}
-    | {"features", "finetune", "first", "second", "models", "placed", "task_fingerprint", "logits"}
-    | {"encoding", "classification"}
-)
-
-#: Fields that a kind takes from another of its settings, and so are no settings of their own.
-DERIVED: Mapping[str, frozenset[str]] = {"lateralization": frozenset({"layers", "readouts", "shuffle_images"})}
-
 #: For so long a page believes what it has seen of a task's files.
 TASK_SECONDS = 30
-
-#: Settings that belong to a network: a data set's suggestions for another network do not apply.
-NETWORK_SETTINGS = ("weights", "image_size", "layers", "readouts", "readout")
-
-
-@dataclass(frozen=True)
-class SettingField:
-    """One setting of a kind of run, as form, command line and docs show it.
-
-    Attributes
-    ----------
-    name, label, description : str
-    type : str
-        ``"int"``, ``"float"``, ``"text"``, ``"flag"``, ``"choice"``, ``"texts"`` or ``"numbers"`` (the last two:
-        comma-separated).
-    default : object
-        What applies when neither data set nor network suggests anything.
-    choices : tuple of str
-        For ``"choice"``.
-    minimum, maximum : float or None
-        Limits.
-    open_minimum, open_maximum : bool
-        Whether the limit itself is not allowed.
-    group : str
-        Settings shown together.
-    methods : tuple of str
-        The methods for which it means something.
-    """
-
-    name: str
-    label: str
-    description: str
-    type: str
-    default: Any
-    choices: tuple[str, ...] = ()
-    minimum: float | None = None
-    maximum: float | None = None
-    open_minimum: bool = False
-    open_maximum: bool = False
-    group: str = "settings"
-    methods: tuple[str, ...] = STATES
-
-    @property
-    def tuning(self) -> bool:
-        """Whether it shapes the tuning, and so means nothing for an untuned network."""
-        return UNTUNED not in self.methods
-
-
-@cache
-def field_table(kind: str) -> tuple[SettingField, ...]:
-    """Return the settings of a kind of run: those of its spec and of the specs nested in it, each name once.
-
-    Raises
-    ------
-    SpecError
-        There is no such kind.
-    """
-    require_kind(kind)
-    fields: dict[str, SettingField] = {}
-    if kind == "finetune":
-        fields["method"] = _setting_field("method", FinetuneSpec.model_fields["method"], TUNED)
-    else:
-        about = "network state: untuned, random weights, or how it is tuned"
-        first = methods(kind)[0]
-        fields["method"] = SettingField("method", "Method", about, "choice", first, methods(kind), group="network")
-    if kind == "comparison":
-        against = "network state that the method is compared with"
-        fields["baseline"] = SettingField(
-            "baseline", "Baseline", against, "choice", UNTUNED, STATES, group="comparison"
-        )
-    for cls in LAYERS_OF_KIND[kind]:
-        for name, info in cls.model_fields.items():
-            if name not in NOT_SETTINGS | DERIVED.get(kind, frozenset()) and name not in fields:
-                fields[name] = _setting_field(name, info, TUNED if cls is FinetuneSpec else STATES)
-    if kind in ("encoding", "comparison"):
-        for name, what in (("tuning_hemi", "hemisphere"), ("tuning_roi", "ROI")):
-            about = f"{what} that the network is tuned on; empty: the one that is predicted"
-            label = f"{what[0].upper()}{what[1:]} of the tuning"
-            fields[name] = SettingField(name, label, about, "text", "", group="network", methods=TUNED)
-    return tuple(fields.values())
-
-
-def methods(kind: str) -> tuple[str, ...]:
-    """Return the methods that a kind of run knows, the usual one first."""
-    return {"finetune": TUNED, "comparison": (*TUNED, RANDOM, UNTUNED), "landscape": TUNED}.get(kind, STATES)
-
-
-def require_kind(kind: str) -> None:
-    """Raise `SpecError` unless there is such a kind of run."""
-    if kind not in SPEC_CLASSES:
-        raise SpecError(
-            "There is no such kind of run.",
-            got=kind,
-            expected=", ".join(SPEC_CLASSES),
-            mend=_suggestion(kind, SPEC_CLASSES),
-        )
-
-
-def default_settings(
-    kind: str, dataset: Dataset, network: str | None = None, method: str | None = None
-) -> dict[str, Any]:
-    """Return what each setting of a kind of run is for this data set unless the user says otherwise.
-
-    Parameters
-    ----------
-    kind : str
-    dataset : Dataset
-        Its `defaults` come first; those that belong to a network only if it is the network in question.
-    network : str, optional
-        The network the user chose.
-    method : str, optional
-        Its own defaults come before those of the fields; what the data set says of a method, in a table under its
-        name, comes before all else.
-
-    Raises
-    ------
-    SpecError
-        The data set suggests a setting that no kind of run has.
-    """
-    from brainviz.models import backbones
-
-    fields = {field.name: field for field in field_table(kind)}
-    by_method = {name: value for name, value in dataset.defaults.items() if name in STATES and isinstance(value, dict)}
-    suggested = {name: value for name, value in dataset.defaults.items() if name not in by_method}
-    suggested |= by_method.get(method or "", {})
-    every = {field.name for each in SPEC_CLASSES for field in field_table(each)}
-    for name in {*suggested, *(name for table in by_method.values() for name in table)}:
-        if name not in every:
-            raise SpecError(
-                f"The data set {dataset.name!r} suggests a setting that there is not.",
-                got=name,
-                mend=_suggestion(name, every),
-            )
-    own = suggested.get("network", FinetuneSpec.model_fields["network"].default)
-    network = network or own
-    if network != own:
-        suggested = {name: value for name, value in suggested.items() if name not in NETWORK_SETTINGS}
-    settings = {name: field.default for name, field in fields.items()}
-    settings |= {name: value for name, value in METHOD_DEFAULTS.get(method or "", {}).items() if name in fields}
-    settings |= {"weights": backbones.default_weights(network), "image_size": backbones.default_image_size(network)}
-    if "layers" in fields:
-        settings["layers"] = backbones.candidate_layers(network)
-    if "readouts" in fields:
-        settings["readouts"] = backbones.readout_layers(network)
-    if "task" in fields:
-        settings["task"] = next(iter(tasks_of(dataset)), "")
-    if "readout" in fields:
-        settings["readout"] = backbones.logit_layer(network)
-    usable = {
-        name: value
-        for name, value in suggested.items()
-        if name in fields and (method is None or method in fields[name].methods)
-    }
-    return settings | usable | {"network": network}
 
 
 def make_spec(
@@ -308,7 +116,7 @@ def _known_method(method: str, known: Sequence[str]) -> str:
     """Return the method; raise `SpecError` unless there is such a one."""
     if method not in known:
         raise SpecError(
-            "There is no such method.", got=method, expected=", ".join(known), mend=_suggestion(method, known)
+            "There is no such method.", got=method, expected=", ".join(known), mend=suggestion(method, known)
         )
     return method
 
@@ -549,7 +357,7 @@ def known_task(name: str, allow_files: bool = False) -> tuple[str, str]:
             "There is no such classification task." if name else "No classification task is named.",
             got=repr(name),
             expected=", ".join(names),
-            mend=_suggestion(name, names) or "name one of these; others are named under [tasks] in brainviz.toml.",
+            mend=suggestion(name, names) or "name one of these; others are named under [tasks] in brainviz.toml.",
         )
     if not allow_files:
         return _read_task(
@@ -619,7 +427,7 @@ def _require_known(kind: str, used: Sequence[str], values: Mapping[str, Any]) ->
                 f"A {kind} run has no setting {name!r}.",
                 got=name,
                 expected=", ".join(fields),
-                mend=_suggestion(name, fields),
+                mend=suggestion(name, fields),
             )
         if not set(used) & set(fields[name].methods):
             raise SpecError(
@@ -677,150 +485,3 @@ def _file_state(weights: str) -> tuple[int, int] | None:
     """Return size and time of change of the file that a name or path stands for; None where there is none."""
     path = load_config().weights.get(weights, Path(weights))
     return (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
-
-
-def memo_dir(cache: Path | None = None) -> Path:
-    """Return the folder in which the digests of data files are remembered."""
-    return (cache or cache_dir()) / "datasets" / "files"
-
-
-def remember_dataset(dataset: Dataset, index: DatasetIndex) -> None:
-    """Remember which folder has the contents that a fingerprint names."""
-    _remember(
-        cache_dir() / "datasets" / f"{index.fingerprint}.json",
-        {
-            "root": str(dataset.root.resolve()),
-            "name": dataset.name,
-            "n_images": {subject: len(known.image_digests) for subject, known in index.subjects.items()},
-        },
-    )
-
-
-def load_dataset(
-    fingerprint: str, cache: Path | None = None, progress: Callable[[int, int], None] | None = None
-) -> tuple[Dataset, DatasetIndex]:
-    """Return the data set with this fingerprint, after making sure that its files still have the contents that it
-    names.
-
-    Files whose size and modification time are as remembered are trusted; others are read again.
-
-    Raises
-    ------
-    DatasetError
-        Nothing is remembered of it, or its files have changed.
-    """
-    from brainviz.datasets import open_dataset
-    from brainviz.datasets.index import build_index
-
-    cache = cache or cache_dir()
-    root = Path(_recalled(cache / "datasets", fingerprint, "data set")["root"])
-    dataset = open_dataset(root)
-    index = build_index(dataset, memo_dir(cache), progress)
-    _require_unchanged(index.fingerprint, fingerprint, f"data in {root}")
-    return dataset, index
-
-
-def remember_task(task: Task, index: TaskIndex) -> None:
-    """Remember where the pictures are that a task's fingerprint names."""
-    facts = {"name": task.name, "root": str(task.root), "layout": task.layout, "n_images": len(task)}
-    _remember(cache_dir() / "tasks" / f"{index.fingerprint}.json", facts)
-
-
-def load_task(
-    fingerprint: str, cache: Path | None = None, progress: Callable[[int, int], None] | None = None
-) -> tuple[Task, TaskIndex]:
-    """Return the task with this fingerprint, after making sure that its files still have the contents that it names.
-
-    Raises
-    ------
-    DatasetError
-        Nothing is remembered of it, or its files have changed.
-    """
-    cache = cache or cache_dir()
-    known = _recalled(cache / "tasks", fingerprint, "classification task")
-    task = open_task(known["name"] if known["name"] in DEMO_TASKS else Path(known["root"]))
-    index = build_task_index(task, memo_dir(cache), progress)
-    _require_unchanged(index.fingerprint, fingerprint, f"pictures of the task {known['name']} in {task.root}")
-    return task, index
-
-
-def remember_weights(digest: str, path: Path) -> None:
-    """Remember which file has the weights that a digest names."""
-    _remember(cache_dir() / "weights" / f"{digest}.json", {"path": str(path.resolve())})
-
-
-def weights_path(digest: str, cache: Path | None = None) -> Path | None:
-    """Return the file remembered for these weights, or None; whether it still holds them is not looked at."""
-    path = (cache or cache_dir()) / "weights" / f"{digest}.json"
-    return Path(json.loads(path.read_text(encoding="utf-8"))["path"]) if path.exists() else None
-
-
-def _recalled(folder: Path, fingerprint: str, what: str) -> dict[str, Any]:
-    """Return what is remembered of a fingerprint."""
-    path = folder / f"{fingerprint}.json"
-    if not path.exists():
-        raise DatasetError(
-            f"Nothing is known of the {what} with fingerprint {fingerprint[:12]}.",
-            mend="ask for the run again from a page or the command line, which name the folder.",
-        )
-    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return known
-
-
-def _require_unchanged(found: str, expected: str, what: str) -> None:
-    """Raise `DatasetError` unless contents are still those that a run was asked about."""
-    if found != expected:
-        raise DatasetError(
-            f"The {what} have changed since the run was asked for.",
-            got=f"fingerprint {found[:12]}",
-            expected=f"fingerprint {expected[:12]}",
-            mend="ask for the run again: it will be another run, about what is there now.",
-        )
-
-
-def _remember(path: Path, facts: Mapping[str, Any]) -> None:
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")) == facts:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, facts)
-
-
-def _suggestion(name: str, known: Sequence[str] | Mapping[str, Any] | set[str]) -> str | None:
-    close = nearest(name, known)
-    return f"did you mean {close!r}?" if close else None
-
-
-def _setting_field(name: str, info: FieldInfo, methods: tuple[str, ...]) -> SettingField:
-    kind, choices = _type_of(info.annotation)
-    limits = {
-        key: getattr(item, key) for item in info.metadata for key in ("ge", "gt", "le", "lt") if hasattr(item, key)
-    }
-    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-    return SettingField(
-        name=name,
-        label=info.title or name,
-        description=info.description or "",
-        type=kind,
-        default=info.default,
-        choices=choices,
-        minimum=limits.get("ge", limits.get("gt")),
-        maximum=limits.get("le", limits.get("lt")),
-        open_minimum="gt" in limits,
-        open_maximum="lt" in limits,
-        group=str(extra.get("group", "settings")),
-        methods=only_for(info) or methods,
-    )
-
-
-def _type_of(annotation: Any) -> tuple[str, tuple[str, ...]]:
-    if get_origin(annotation) is Literal:
-        return "choice", get_args(annotation)
-    names: dict[Any, str] = {
-        bool: "flag",
-        int: "int",
-        float: "float",
-        str: "text",
-        tuple[str, ...]: "texts",
-        tuple[float, ...]: "numbers",
-    }
-    return names[annotation], ()

@@ -12,8 +12,8 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from brainviz.figures.style import Provenance
+from brainviz.runs.fields import field_table
 from brainviz.runs.landscape import DISSIMILARITY, MODELS, ORACLE
-from brainviz.runs.requests import field_table
 from brainviz.runs.specs import UNTUNED, FinetuneSpec, LandscapeSpec
 from brainviz.runs.store import Run, Store
 from brainviz.ui.choices import Choice

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from brainviz.datasets.base import ALL_VERTICES, HEMISPHERES, MIN_ROI_VERTICES
-from brainviz.runs.requests import TUNED
+from brainviz.runs.fields import TUNED
 from brainviz.runs.specs import RANDOM, UNTUNED
 from brainviz.ui.binding import bound, follow, say_unknown
 from brainviz.ui.sources import Source, roi_counts

@@ -10,8 +10,8 @@ import streamlit as st
 
 from brainviz.config import load_config
 from brainviz.models.backbones import COMPACT, NETWORKS, candidate_layers, logit_layer
-from brainviz.runs.requests import TUNED, SettingField, default_settings, field_table
-from brainviz.runs.requests import methods as known_methods
+from brainviz.runs.fields import TUNED, SettingField, default_settings, field_table
+from brainviz.runs.fields import methods as known_methods
 from brainviz.runs.specs import RANDOM
 from brainviz.ui.binding import bound, follow
 from brainviz.ui.sources import Source

@@ -11,7 +11,7 @@ from brainviz.config import cache_dir, load_config
 from brainviz.datasets.tasks import DEMO_TASKS, Task, open_task, remembered_task_index, tasks_of
 from brainviz.models.backbones import readout_layers
 from brainviz.runs import preparation
-from brainviz.runs.requests import memo_dir
+from brainviz.runs.remembered import memo_dir
 from brainviz.runs.store import Run
 from brainviz.ui.binding import bound, follow, keep_among, say_unknown
 from brainviz.ui.errors import end_page, plain

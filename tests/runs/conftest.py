@@ -20,7 +20,8 @@ from brainviz.runs.compute import compute
 from brainviz.runs.context import Context
 from brainviz.runs.processes import ProcessIdentity
 from brainviz.runs.queue import worker_slot
-from brainviz.runs.requests import make_spec, memo_dir
+from brainviz.runs.remembered import memo_dir
+from brainviz.runs.requests import make_spec
 from brainviz.runs.specs import EncodingSpec, FeaturesSpec, FinetuneSpec, Spec
 from brainviz.runs.store import RESULT, Run, Store, change_state, enqueue, locked, write_json, write_manifest
 

@@ -24,7 +24,8 @@ from brainviz.errors import DatasetError, SpecError
 from brainviz.models.backbones import IMAGENET_MEAN, IMAGENET_STD, load_backbone
 from brainviz.runs.classify import CLASSES, LABELS, ROWS, read_probabilities
 from brainviz.runs.landscape import DISSIMILARITY, MODELS, group_of
-from brainviz.runs.requests import known_task, lay_out, load_task
+from brainviz.runs.remembered import load_task
+from brainviz.runs.requests import known_task, lay_out
 from brainviz.runs.specs import ClassificationSpec, LandscapeSpec, Spec
 from brainviz.runs.store import Run, Store
 

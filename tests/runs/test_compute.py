@@ -16,7 +16,7 @@ from brainviz.runs import compute as compute_module
 from brainviz.runs import networks
 from brainviz.runs.compute import compute, standardised
 from brainviz.runs.context import Context, Pictures
-from brainviz.runs.requests import memo_dir
+from brainviz.runs.remembered import memo_dir
 from brainviz.runs.store import Store
 
 LAYERS = ("features.3", "classifier")

@@ -15,7 +15,8 @@ from brainviz.encoding.statistics import bootstrap_weights, interval
 from brainviz.errors import DatasetError
 from brainviz.runs.areas import pairing
 from brainviz.runs.encode import roi_rows
-from brainviz.runs.requests import compare, memo_dir
+from brainviz.runs.remembered import memo_dir
+from brainviz.runs.requests import compare
 from brainviz.runs.store import Store
 from brainviz.runs.tables import read_table
 

@@ -51,7 +51,7 @@ from brainviz.runs.lateralize import (
     read_maps,
     window_of,
 )
-from brainviz.runs.requests import load_task, memo_dir
+from brainviz.runs.remembered import load_task, memo_dir
 from brainviz.runs.specs import ClassificationSpec, EncodingSpec, LateralizationSpec, Spec
 from brainviz.runs.store import Run, Store
 

@@ -12,7 +12,7 @@ from brainviz.datasets import open_dataset
 from brainviz.datasets.index import build_index
 from brainviz.errors import DatasetError
 from brainviz.runs import preparation
-from brainviz.runs.requests import memo_dir
+from brainviz.runs.remembered import memo_dir
 
 
 @pytest.fixture

@@ -8,8 +8,10 @@ import pytest
 from brainviz.datasets import open_dataset
 from brainviz.datasets.index import build_index
 from brainviz.errors import DatasetError, SpecError, WeightsError
-from brainviz.runs import requests
-from brainviz.runs.requests import default_settings, field_table, load_dataset, make_spec, memo_dir, weights_path
+from brainviz.runs import fields, requests
+from brainviz.runs.fields import default_settings, field_table
+from brainviz.runs.remembered import load_dataset, memo_dir, weights_path
+from brainviz.runs.requests import make_spec
 from brainviz.runs.specs import SPEC_CLASSES, FeaturesSpec, FinetuneSpec
 
 #: A network whose names and sizes are known without torch.
@@ -35,10 +37,10 @@ def ask(tiny_dataset, cache):
 def test_the_table_names_every_setting_once(kind):
     names = [field.name for field in field_table(kind)]
     assert len(set(names)) == len(names)
-    nested = {name for cls in requests.LAYERS_OF_KIND[kind] for name in cls.model_fields}
-    nested -= requests.DERIVED.get(kind, set())
+    nested = {name for cls in fields.LAYERS_OF_KIND[kind] for name in cls.model_fields}
+    nested -= fields.DERIVED.get(kind, set())
     made_here = {"encoding": {"tuning_hemi", "tuning_roi"}, "comparison": {"tuning_hemi", "tuning_roi", "baseline"}}
-    assert set(names) == (nested - requests.NOT_SETTINGS) | {"method"} | made_here.get(kind, set())
+    assert set(names) == (nested - fields.NOT_SETTINGS) | {"method"} | made_here.get(kind, set())
     assert all(field.label and field.description for field in field_table(kind))
 
 

@@ -13,7 +13,8 @@ from brainviz.datasets.index import build_index
 from brainviz.runs import worker as worker_module
 from brainviz.runs.processes import ProcessIdentity
 from brainviz.runs.queue import cancel, submit, wait, worker_slot
-from brainviz.runs.requests import make_spec, memo_dir
+from brainviz.runs.remembered import memo_dir
+from brainviz.runs.requests import make_spec
 from brainviz.runs.store import SPEC, change_state, file_facts, write_json, write_manifest
 from brainviz.runs.worker import claim, end_group, how_it_ended, next_run, work
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from brainviz.runs.requests import field_table
+from brainviz.runs.fields import field_table
 from brainviz.ui.settings import NOT_DRAWN, layers_of, tuning_settings, url_key
 
 

@@ -14,7 +14,8 @@ from streamlit.testing.v1 import AppTest
 from brainviz.config import cache_dir
 from brainviz.datasets.tasks import build_task_index, open_task
 from brainviz.runs import preparation
-from brainviz.runs.requests import make_spec, memo_dir
+from brainviz.runs.remembered import memo_dir
+from brainviz.runs.requests import make_spec
 from brainviz.runs.store import Run
 from brainviz.ui import tasks
 from brainviz.ui.sources import Source
