@@ -14,7 +14,7 @@ from brainviz import __version__
 from brainviz.config import cache_dir, nearest
 from brainviz.errors import BrainvizError, RunError, SpecError
 from brainviz.runs import queue
-from brainviz.runs.fields import SettingField, field_table
+from brainviz.runs.fields import IMAGE_TEXT_KINDS, SettingField, field_table
 from brainviz.runs.remembered import memo_dir
 from brainviz.runs.requests import make_spec
 from brainviz.runs.specs import SPEC_CLASSES
@@ -110,12 +110,25 @@ def _add_kind(commands: Any, kind: str, summary: str) -> None:
     )
     data = parser.add_argument_group("data")
     data.add_argument("--dataset", required=True, metavar="ROOT", help="folder, or name in brainviz.toml, or demo")
-    data.add_argument("--subject", required=True, help="name of the subject, e.g. subj01")
-    needed = kind != "features"
-    several = kind in ("encoding", "comparison")
+    if kind != "texts":
+        many = "; several with commas between them" if kind in ("landscape", "concepts") else ""
+        usual = " (default: all)" if kind == "concepts" else ""
+        data.add_argument(
+            "--subject", required=not usual, default="", help=f"name of the subject, e.g. subj01{many}{usual}"
+        )
+    if kind in ("texts", "embedding"):
+        _add_settings(parser, kind)
+        return
+    needed = kind not in ("features", *IMAGE_TEXT_KINDS)
+    several = kind in ("encoding", "comparison", "decoder", "concepts")
     data.add_argument("--hemi", required=needed, help=f"lh{', rh or both' if several else ' or rh'}")
     more = "; several with commas between them" if several else ""
     data.add_argument("--roi", required=needed, help=f"name of the ROI, a union such as V1, or all{more}")
+    _add_settings(parser, kind)
+
+
+def _add_settings(parser: argparse.ArgumentParser, kind: str) -> None:
+    """Add the settings of a kind of run, and how it is run."""
     groups: dict[str, Any] = {}
     for field in field_table(kind):
         group = groups.setdefault(field.group, None) or parser.add_argument_group(field.group)
@@ -229,9 +242,7 @@ def run_command(options: Options) -> int:
         options.kind,
         dataset,
         index,
-        subject=options.subject,
-        hemi=options.hemi,
-        roi=options.roi,
+        **{name: value for name in ("subject", "hemi", "roi") if (value := getattr(options, name, None)) is not None},
         allow_files=True,
         **{name: value for name, value in given.items() if value is not None},
     )

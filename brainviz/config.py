@@ -1,4 +1,4 @@
-"""Where results are kept (`BRAINVIZ_CACHE`) and what `brainviz.toml` names: data sets, weights, tasks, meshes."""
+"""Where results are kept (`BRAINVIZ_CACHE`), and what `brainviz.toml` names: data sets, weights, tasks and so on."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ TABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "datasets": ("demo",),
         "weights": ("imagenet", "demo", "random"),
         "tasks": ("demo-objects", "demo-quarters"),
+        "texts": ("words", "demo-words", "demo-captions"),
     }
 )
 #: Keys of the table [meshes].
@@ -36,9 +37,9 @@ class Config:
     ----------
     path : Path or None
         The file that was read.
-    datasets, weights, tasks : mapping of str to Path
-        Folders of data sets, files of network weights and folders of classification tasks by name. They need not
-        exist: a disk may not be mounted today.
+    datasets, weights, tasks, texts : mapping of str to Path
+        Folders of data sets, files of network weights, folders of classification tasks and files of words or captions
+        by name. They need not exist: a disk may not be mounted today.
     meshes : Path or None
         Folder of the finer fsaverage meshes, as `brainviz.figures.meshes.load_mesh` reads them. It need not exist.
     """
@@ -47,6 +48,7 @@ class Config:
     datasets: Mapping[str, Path] = field(default_factory=dict)
     weights: Mapping[str, Path] = field(default_factory=dict)
     tasks: Mapping[str, Path] = field(default_factory=dict)
+    texts: Mapping[str, Path] = field(default_factory=dict)
     meshes: Path | None = None
 
 

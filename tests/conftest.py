@@ -26,7 +26,8 @@ from brainviz.runs.context import Context
 from brainviz.runs.landscape import landscape
 from brainviz.runs.processes import ProcessIdentity
 from brainviz.runs.remembered import load_dataset, load_task
-from brainviz.runs.specs import ClassificationSpec, EncodingSpec, LandscapeSpec, LateralizationSpec, Spec
+from brainviz.runs.spec_base import Spec
+from brainviz.runs.specs import ClassificationSpec, EncodingSpec, LandscapeSpec, LateralizationSpec
 from brainviz.runs.store import (
     Run,
     Store,

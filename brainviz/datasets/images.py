@@ -20,8 +20,8 @@ from brainviz.datasets.base import ImageSet
 from brainviz.datasets.npy import open_npy
 from brainviz.errors import DatasetError
 
-#: How a picture becomes a square: resized whatever its shape, or its middle cut out.
-Fit = Literal["squeezed", "cut out"]
+#: How a picture becomes a square: resized whatever its shape, its middle cut out, or only its longer side trimmed.
+Fit = Literal["squeezed", "cut out", "trimmed"]
 
 #: File name endings of pictures, in lower case.
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -127,11 +127,42 @@ def cut_out(image: Image.Image, size: int = CROP) -> NDArray[np.uint8]:
     -------
     (size, size, 3) uint8 array
     """
-    short = round(size * SHORTER_SIDE / CROP)
+    return _middle(image, round(size * SHORTER_SIDE / CROP), size, Image.Resampling.BILINEAR)
+
+
+def trimmed(image: Image.Image, size: int = CROP) -> NDArray[np.uint8]:
+    """Return a picture whose shorter side is resized to `size`; what the longer side has more is cut off, half each.
+
+    As CLIP's pictures are prepared (Radford et al. 2021, their code and open_clip's): antialiased bicubic, the picture
+    keeps its proportions, and nothing of the shorter side is lost.
+
+    Parameters
+    ----------
+    image : PIL image, mode RGB
+    size : int
+        Side of the square in pixels: what the network was made for.
+
+    Returns
+    -------
+    (size, size, 3) uint8 array
+    """
+    return _middle(image, size, size, Image.Resampling.BICUBIC)
+
+
+def _middle(image: Image.Image, short: int, size: int, resampling: Image.Resampling) -> NDArray[np.uint8]:
+    """Resize the shorter side to `short`, as torchvision's ``Resize``, and cut a square out, as its ``CenterCrop``."""
     width, height = (max(short, int(short * side / min(image.size))) for side in image.size)
     left, top = round((width - size) / 2), round((height - size) / 2)
-    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    resized = image.resize((width, height), resampling)
     return np.asarray(resized.crop((left, top, left + size, top + size)))
+
+
+#: What each fit does, and what the array's file is named by.
+_FITS: dict[Fit, tuple[Callable[[Image.Image, int], NDArray[np.uint8]], str]] = {
+    "squeezed": (squeezed, "bilinear"),
+    "cut out": (cut_out, "bilinear cut out"),
+    "trimmed": (trimmed, "bicubic trimmed"),
+}
 
 
 def worker_threads() -> int:
@@ -162,8 +193,8 @@ def image_array(
         Made if needed. The file's name is a digest of `digests` and `size`.
     progress : callable, optional
         Called with (pictures done, n).
-    fit : {"squeezed", "cut out"}
-        How a picture becomes a square: by `squeezed` or by `cut_out`.
+    fit : {"squeezed", "cut out", "trimmed"}
+        How a picture becomes a square: by `squeezed`, by `cut_out`, or, for CLIP, by `trimmed`.
 
     Returns
     -------
@@ -181,14 +212,14 @@ def image_array(
             got=f"{len(digests)} digests",
             expected=f"{len(images)}, one per picture",
         )
-    how = f"uint8 bilinear {size}" if fit == "squeezed" else f"uint8 bilinear {fit} {size}"
-    name = hashlib.blake2b("\n".join([how, *digests]).encode(), digest_size=16).hexdigest()
+    square, how = _FITS[fit]
+    name = hashlib.blake2b("\n".join([f"uint8 {how} {size}", *digests]).encode(), digest_size=16).hexdigest()
     path = folder / f"images-{size}-{name}.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".{path.stem}.{uuid.uuid4().hex}.tmp"
         try:
-            _write_array(temporary, images, digests, size, progress, squeezed if fit == "squeezed" else cut_out)
+            _write_array(temporary, images, digests, size, progress, square)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -153,7 +153,7 @@ def print_panels(
     outlined = list(dict.fromkeys(name for names in rois.values() for name in names))
     all_styles = _outline_styles(dict.fromkeys([*roi_order, *outlined]))
     styles = {name: style for name, style in all_styles.items() if name in outlined}
-    colour_map = _colour_map(scale, colours)
+    shades = colour_map(scale, colours)
     nothing = np.full(MESH_VERTICES[mesh], np.nan)
     shown = {hemi: _visible(maps.get(hemi, nothing), threshold) for hemi in HEMISPHERES}
     pictures = [
@@ -184,9 +184,9 @@ def print_panels(
                 proj_type="ortho",
                 computed_zorder=False,
             )
-            picture.draw(axes, layout.half(row), colour_map, scale, styles)
+            picture.draw(axes, layout.half(row), shades, scale, styles)
     layout.write(figure, title, [hemi for hemi in HEMISPHERES if hemi not in maps])
-    _colour_bar(figure, layout, scale, colour_map, threshold, maps)
+    _colour_bar(figure, layout, scale, shades, threshold, maps)
     _legend(figure, layout, scale, styles)
     layout.text(figure, SIDE, GAP / 2, "\n".join(small_print), size=SMALL, color=MUTED, ha="left", va="bottom")
     return figure
@@ -238,7 +238,8 @@ def _visible(values: NDArray[np.floating], threshold: float) -> Numbers:
     return np.where(np.abs(values) >= threshold, values, np.nan).astype(np.float64)
 
 
-def _colour_map(scale: Scale, colours: str | None) -> Colormap:
+def colour_map(scale: Scale, colours: str | None) -> Colormap:
+    """Return a scale's colours for matplotlib, by a name of `brainviz.figures.surface.palettes`; None: its first."""
     from matplotlib.colors import ListedColormap
 
     known = palettes(scale)

@@ -71,14 +71,16 @@ class ResolvedWeights:
 
     Attributes
     ----------
-    name : {"imagenet", "demo", "random", "file"}
+    name : {"imagenet", "openai", "demo", "random", "file"}
+        ``openai`` is for image-text networks (`brainviz.models.clip`).
     digest : str
-        SHA-256 of the file; for ``imagenet`` its first digits, from torchvision's file name; empty for ``random``.
+        SHA-256 of the file; for ``imagenet`` its first digits, from torchvision's file name; for ``openai`` that of
+        OpenAI's archive; empty for ``random``.
     path : Path or None
-        The file; None for ``imagenet`` and ``random``.
+        The file; None for ``imagenet``, ``openai`` and ``random``.
     """
 
-    name: Literal["imagenet", "demo", "random", "file"]
+    name: Literal["imagenet", "openai", "demo", "random", "file"]
     digest: str
     path: Path | None = None
 
@@ -230,7 +232,7 @@ def resolve_weights(network: str, weights: str, *, allow_path: bool = True) -> R
         return _demo_weights(network)
     if weights == "imagenet":
         return ResolvedWeights("imagenet", _imagenet_digest(network))
-    return _file_weights(weights, allow_path)
+    return file_weights(weights, allow_path)
 
 
 def load_backbone(network: str, weights_name: str, digest: str, path: Path | None = None, seed: int = 0) -> nn.Module:
@@ -490,7 +492,24 @@ def _imagenet_file(network: str) -> Path:
     return path
 
 
-def _file_weights(weights: str, allow_path: bool) -> ResolvedWeights:
+def file_weights(weights: str, allow_path: bool, named: Sequence[str] = NAMED_WEIGHTS) -> ResolvedWeights:
+    """Return the file that a name in ``[weights]`` of brainviz.toml, or a path, stands for.
+
+    Parameters
+    ----------
+    weights : str
+    allow_path : bool
+        False refuses paths.
+    named : sequence of str
+        What else could have been asked for; the error says so.
+
+    Raises
+    ------
+    SpecError
+        No such name, and no path of a file.
+    WeightsError
+        The file is absent or of an unknown kind.
+    """
     from brainviz.config import load_config
 
     configured = load_config().weights
@@ -498,7 +517,7 @@ def _file_weights(weights: str, allow_path: bool) -> ResolvedWeights:
     if path is None and allow_path and (Path(weights).suffix in STATE_SUFFIXES or Path(weights).is_file()):
         path = Path(weights).resolve()
     if path is None:
-        known = (*NAMED_WEIGHTS, *configured)
+        known = (*named, *configured)
         raise SpecError(
             f"There are no weights {weights!r}.",
             got=weights,

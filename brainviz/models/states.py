@@ -156,7 +156,7 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
         raise WeightsError(
             f"The weights in {source} do not fit {type(network).__name__}.",
             got="; ".join(f"{kind}: {_named(names)}" for kind, names in findings.items() if names),
-            expected="the names and shapes of torchvision's state dict of this network",
+            expected="the names and shapes of this network's own state dict",
             mend="choose the network that these weights belong to.",
         )
     network.load_state_dict({**own, **state})

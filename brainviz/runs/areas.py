@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from brainviz.datasets.base import ALL_VERTICES, MIN_ROI_VERTICES
 from brainviz.datasets.splits import Split
 from brainviz.runs.context import Pictures, read_responses
-from brainviz.runs.requests import require_roi
+from brainviz.runs.places import require_roi
 from brainviz.runs.specs import EncodingSpec
 
 #: Where each area of an encoding run is on the vertex axis.

@@ -1,6 +1,7 @@
 """From a spec to result files: reads data, calls training and encoding, and writes what they return.
 
-One function per kind, here or in a module of its own (`encode`, `compare`, `classify`, `landscape`, `lateralize`);
+One function per kind, here or in a module of its own (`encode`, `compare`, `classify`, `landscape`, `lateralize`,
+`embed`, `decode`, `share`);
 each writes into the run's folder and returns the scalars of ``result.json``. Nothing here knows who asked, or who
 computes: the queue calls it in a process of its own, a test may call it directly.
 """
@@ -19,12 +20,17 @@ from brainviz.datasets.splits import hold_out
 from brainviz.errors import RunError, SpecError
 from brainviz.runs.classify import classification
 from brainviz.runs.compare import comparison
-from brainviz.runs.context import Context, open_pictures, read_images, read_responses
+from brainviz.runs.concept_specs import ConceptsSpec, DecoderSpec, EmbeddingSpec, TextsSpec
+from brainviz.runs.context import Context, open_pictures, read_images, read_responses, standardised
+from brainviz.runs.decode import decoder
+from brainviz.runs.embed import embedding, texts
 from brainviz.runs.encode import encoding
 from brainviz.runs.landscape import landscape
 from brainviz.runs.lateralize import lateralization
 from brainviz.runs.networks import WEIGHTS, features_of, open_backbone, open_state, passes, scratch
-from brainviz.runs.requests import require_roi
+from brainviz.runs.places import require_roi
+from brainviz.runs.share import concepts
+from brainviz.runs.spec_base import Spec
 from brainviz.runs.specs import (
     ClassificationSpec,
     ComparisonSpec,
@@ -33,7 +39,6 @@ from brainviz.runs.specs import (
     FinetuneSpec,
     LandscapeSpec,
     LateralizationSpec,
-    Spec,
 )
 from brainviz.runs.store import Run, Store, atomic_file, write_array
 
@@ -80,6 +85,14 @@ def compute(spec: Spec, context: Context) -> dict[str, Any]:
         return landscape(spec, context)
     if isinstance(spec, LateralizationSpec):
         return lateralization(spec, context)
+    if isinstance(spec, EmbeddingSpec):
+        return embedding(spec, context)
+    if isinstance(spec, TextsSpec):
+        return texts(spec, context)
+    if isinstance(spec, DecoderSpec):
+        return decoder(spec, context)
+    if isinstance(spec, ConceptsSpec):
+        return concepts(spec, context)
     raise RunError("Nothing here computes this kind of run.", got=spec.kind)
 
 
@@ -197,22 +210,6 @@ def _information(
         "information_beta": beta,
         "information_beta_chosen_on": "validation" if held_out else "fitted",
     }
-
-
-def standardised(responses: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the responses with mean 0 and standard deviation 1 over `rows`; a vertex that is constant there becomes 0.
-
-    Parameters
-    ----------
-    responses : (n, v) array
-    rows : (m,) int array
-        The pictures that are fitted: statistics of others would leak.
-    """
-    fitted = responses[rows].astype(np.float64)
-    scale = fitted.std(axis=0)
-    scale[fitted.max(axis=0) == fitted.min(axis=0)] = np.inf
-    result: NDArray[np.float32] = ((responses - fitted.mean(axis=0)) / scale).astype(np.float32)
-    return result
 
 
 def features(spec: FeaturesSpec, context: Context) -> dict[str, Any]:

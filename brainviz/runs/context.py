@@ -17,7 +17,7 @@ from brainviz.datasets.images import image_array
 from brainviz.datasets.splits import Split, split_pictures
 from brainviz.errors import DatasetError, SpecError
 from brainviz.runs.remembered import load_dataset
-from brainviz.runs.specs import Spec, SplitFields
+from brainviz.runs.spec_base import Spec, SplitFields
 from brainviz.runs.store import Run, Store
 
 if TYPE_CHECKING:
@@ -156,6 +156,22 @@ def read_responses(pictures: Pictures, hemi: str, roi: str) -> NDArray[np.float3
             mend="repair the data (`python -m brainviz check` says where), or choose a ROI without them.",
         )
     return responses
+
+
+def standardised(responses: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the responses with mean 0 and standard deviation 1 over `rows`; a vertex that is constant there becomes 0.
+
+    Parameters
+    ----------
+    responses : (n, v) array
+    rows : (m,) int array
+        The pictures that are fitted: statistics of others would leak.
+    """
+    fitted = responses[rows].astype(np.float64)
+    scale = fitted.std(axis=0)
+    scale[fitted.max(axis=0) == fitted.min(axis=0)] = np.inf
+    result: NDArray[np.float32] = ((responses - fitted.mean(axis=0)) / scale).astype(np.float32)
+    return result
 
 
 def read_images(pictures: Pictures, size: int, context: Context) -> NDArray[np.uint8]:

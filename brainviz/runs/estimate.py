@@ -10,6 +10,8 @@ from itertools import islice
 from typing import Any
 
 from brainviz.errors import SpecError
+from brainviz.runs.concept_specs import ClipFields, ConceptsSpec, DecoderSpec, EmbeddingSpec, TextsSpec
+from brainviz.runs.spec_base import Spec
 from brainviz.runs.specs import (
     ClassificationSpec,
     ComparisonSpec,
@@ -18,7 +20,6 @@ from brainviz.runs.specs import (
     FinetuneSpec,
     LandscapeSpec,
     LateralizationSpec,
-    Spec,
     network_of,
 )
 from brainviz.runs.store import Run, Store
@@ -72,17 +73,38 @@ def estimate_seconds(specs: Iterable[Spec], store: Store | None = None) -> float
 
 def likeness(spec: Spec) -> tuple[Any, ...]:
     """Return what two runs must share for one to tell about the other: kind, network, image size, method of tuning."""
+    if (image_text := image_text_of(spec)) is not None:
+        return (spec.kind, image_text.clip_network)
     network = network_of(spec)
     method = spec.method if isinstance(spec, FinetuneSpec) else ""
     return (spec.kind, network.network, network.image_size, method)
 
 
+def image_text_of(spec: Spec) -> ClipFields | None:
+    """Return the part of a spec that says which image-text network it is about; None where it is about none."""
+    if isinstance(spec, ConceptsSpec):
+        return spec.described_by
+    if isinstance(spec, DecoderSpec):
+        return spec.embedding
+    return spec if isinstance(spec, EmbeddingSpec | TextsSpec) else None
+
+
 def work(spec: Spec, store: Store) -> float:
     """Return the size of a run: pictures times epochs (finetune), layers (features, classification), layers and ROIs
     (encoding), permutations and ROIs (comparison), pairs of models (landscape), or pictures that pass the network
-    (lateralization).
+    (lateralization); pictures (embedding), texts taken together (texts), steps of all seeds (decoder), or pairs of
+    participants times clusterings (concepts).
     """
+    if isinstance(spec, TextsSpec):
+        return 1.0
+    if isinstance(spec, DecoderSpec):
+        return spec.n_seeds * spec.iterations
+    if isinstance(spec, ConceptsSpec):
+        participants = len(spec.decoders)
+        return participants**2 * (1 + 3 * len(spec.scanned_eps) + participants * spec.leave_one_out)
     images = _n_images(spec, store)
+    if isinstance(spec, EmbeddingSpec):
+        return images
     if isinstance(spec, LandscapeSpec):
         return images * len(spec.models) ** 2
     if isinstance(spec, LateralizationSpec):
@@ -102,9 +124,8 @@ def work(spec: Spec, store: Store) -> float:
 
 def _n_images(spec: Spec, store: Store) -> float:
     """Return the number of the subject's or task's pictures, as remembered; 1 where nothing is remembered."""
-    network = network_of(spec)
     try:
-        if isinstance(network, ClassificationSpec):
+        if image_text_of(spec) is None and isinstance(network := network_of(spec), ClassificationSpec):
             return float(_remembered(store, "tasks", network.task_fingerprint)["n_images"])
         return float(_remembered(store, "datasets", spec.dataset)["n_images"][spec.subject])
     except FileNotFoundError:

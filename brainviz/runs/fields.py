@@ -13,6 +13,8 @@ from brainviz.config import nearest
 from brainviz.datasets.base import Dataset
 from brainviz.datasets.tasks import tasks_of
 from brainviz.errors import SpecError
+from brainviz.runs.concept_specs import ClipFields, ConceptsSpec, DecoderSpec, EmbeddingSpec, TextsSpec
+from brainviz.runs.spec_base import Spec, only_for
 from brainviz.runs.specs import (
     METHOD_DEFAULTS,
     RANDOM,
@@ -25,8 +27,6 @@ from brainviz.runs.specs import (
     FinetuneSpec,
     LandscapeSpec,
     LateralizationSpec,
-    Spec,
-    only_for,
 )
 
 #: Methods of tuning, and everything that a network can be.
@@ -44,19 +44,27 @@ LAYERS_OF_KIND: Mapping[str, tuple[type[Spec], ...]] = {
     "classification": (ClassificationSpec, FinetuneSpec),
     "landscape": (LandscapeSpec, ClassificationSpec, FinetuneSpec),
     "lateralization": (LateralizationSpec, EncodingSpec, FeaturesSpec, ClassificationSpec, FinetuneSpec),
+    "embedding": (EmbeddingSpec,),
+    "texts": (TextsSpec,),
+    "decoder": (DecoderSpec, EmbeddingSpec),
+    "concepts": (ConceptsSpec, DecoderSpec, EmbeddingSpec, TextsSpec),
 }
 
 #: Fields that are no settings: they are chosen with the data, found out, or made here.
 NOT_SETTINGS = frozenset(
     {"kind", "version", "dataset", "subject", "hemi", "roi", "method", "weights_digest"}
     | {"features", "finetune", "first", "second", "models", "placed", "task_fingerprint", "logits"}
-    | {"encoding", "classification"}
+    | {"encoding", "classification", "embedding", "decoders", "clip_digest", "texts_digest", "described_by"}
 )
 
 #: Fields that a kind takes from another of its settings, and so are no settings of their own.
 DERIVED: Mapping[str, frozenset[str]] = {"lateralization": frozenset({"layers", "readouts", "shuffle_images"})}
 
+#: Kinds of run about an image-text network as it is, which no method tunes.
+IMAGE_TEXT_KINDS = ("embedding", "texts", "decoder", "concepts")
+
 #: Settings that belong to a network: a data set's suggestions for another network do not apply.
+IMAGE_TEXT_SETTINGS = ("clip_weights", "texts")
 NETWORK_SETTINGS = ("weights", "image_size", "layers", "readouts", "readout")
 
 
@@ -116,7 +124,7 @@ def field_table(kind: str) -> tuple[SettingField, ...]:
     fields: dict[str, SettingField] = {}
     if kind == "finetune":
         fields["method"] = _setting_field("method", FinetuneSpec.model_fields["method"], TUNED)
-    else:
+    elif methods(kind):
         about = "network state: untuned, random weights, or how it is tuned"
         first = methods(kind)[0]
         fields["method"] = SettingField("method", "Method", about, "choice", first, methods(kind), group="network")
@@ -138,7 +146,9 @@ def field_table(kind: str) -> tuple[SettingField, ...]:
 
 
 def methods(kind: str) -> tuple[str, ...]:
-    """Return the methods that a kind of run knows, the usual one first."""
+    """Return the methods that a kind of run knows, the usual one first; none for `IMAGE_TEXT_KINDS`."""
+    if kind in IMAGE_TEXT_KINDS:
+        return ()
     return {"finetune": TUNED, "comparison": (*TUNED, RANDOM, UNTUNED), "landscape": TUNED}.get(kind, STATES)
 
 
@@ -164,7 +174,7 @@ def default_settings(
     dataset : Dataset
         Its `defaults` come first; those that belong to a network only if it is the network in question.
     network : str, optional
-        The network the user chose.
+        The network the user chose; for `IMAGE_TEXT_KINDS`, the image-text network.
     method : str, optional
         Its own defaults come before those of the fields; what the data set says of a method, in a table under its
         name, comes before all else.
@@ -188,6 +198,8 @@ def default_settings(
                 got=name,
                 mend=suggestion(name, every),
             )
+    if kind in IMAGE_TEXT_KINDS:
+        return _image_text_settings(fields, suggested, network)
     own = suggested.get("network", FinetuneSpec.model_fields["network"].default)
     network = network or own
     if network != own:
@@ -209,6 +221,23 @@ def default_settings(
         if name in fields and (method is None or method in fields[name].methods)
     }
     return settings | usable | {"network": network}
+
+
+def _image_text_settings(
+    fields: Mapping[str, SettingField], suggested: Mapping[str, Any], network: str | None
+) -> dict[str, Any]:
+    """Return the settings of a kind of run that is about an image-text network."""
+    from brainviz.models.clip import default_clip_weights
+
+    own = suggested.get("clip_network", ClipFields.model_fields["clip_network"].default)
+    network = network or own
+    usable = {
+        name: value
+        for name, value in suggested.items()
+        if name in fields and (network == own or name not in IMAGE_TEXT_SETTINGS)
+    }
+    settings = {name: field.default for name, field in fields.items()}
+    return settings | {"clip_weights": default_clip_weights(str(network))} | usable | {"clip_network": network}
 
 
 def suggestion(name: str, known: Sequence[str] | Mapping[str, Any] | set[str]) -> str | None:

@@ -13,7 +13,8 @@ from brainviz.datasets.base import ROI_UNIONS
 from brainviz.encoding.summaries import GROUPS
 from brainviz.runs.classify import CLASSES, LABELS, read_probabilities
 from brainviz.runs.context import Context
-from brainviz.runs.specs import ClassificationSpec, LandscapeSpec, Spec
+from brainviz.runs.spec_base import Spec
+from brainviz.runs.specs import ClassificationSpec, LandscapeSpec
 from brainviz.runs.store import write_array
 from brainviz.runs.tables import none_if_nan, write_table
 

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from brainviz.errors import RunError, SpecError
 from brainviz.runs.processes import start_detached
-from brainviz.runs.specs import Spec
+from brainviz.runs.spec_base import Spec
 from brainviz.runs.store import CANCEL, ENDED, Run, Store, change_state, enqueue, locked
 
 #: Where a run may be asked to compute.

@@ -1,6 +1,7 @@
 """What the workers must know of a fingerprint: which folder or file has the contents that it names.
 
-``<cache>/datasets/<fingerprint>.json``, ``<cache>/tasks/<fingerprint>.json`` and ``<cache>/weights/<digest>.json``.
+``<cache>/datasets/<fingerprint>.json``, and so on in ``tasks``, ``weights`` and ``texts``; the last hold the texts
+themselves.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from brainviz.config import cache_dir
 from brainviz.datasets.base import Dataset
 from brainviz.datasets.tasks import DEMO_TASKS, Task, TaskIndex, build_task_index, open_task
+from brainviz.datasets.texts import Texts
 from brainviz.errors import DatasetError
 from brainviz.runs.store import write_json
 
@@ -88,6 +90,24 @@ def load_task(
 def remember_weights(digest: str, path: Path) -> None:
     """Remember which file has the weights that a digest names."""
     _remember(cache_dir() / "weights" / f"{digest}.json", {"path": str(path.resolve())})
+
+
+def remember_texts(texts: Texts) -> None:
+    """Remember the texts that a digest names; the file that they come from may change."""
+    facts = {"name": texts.name, "texts": list(texts.texts), "pictures": [list(each) for each in texts.pictures]}
+    _remember(cache_dir() / "texts" / f"{texts.digest}.json", facts)
+
+
+def load_texts(digest: str, cache: Path | None = None) -> Texts:
+    """Return the texts with this digest.
+
+    Raises
+    ------
+    DatasetError
+        Nothing is remembered of them.
+    """
+    known = _recalled((cache or cache_dir()) / "texts", digest, "texts")
+    return Texts(known["name"], tuple(known["texts"]), tuple(tuple(each) for each in known["pictures"]))
 
 
 def weights_path(digest: str, cache: Path | None = None) -> Path | None:

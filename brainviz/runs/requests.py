@@ -8,24 +8,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_origin
-
-import numpy as np
-from pydantic import ValidationError
-from pydantic.fields import FieldInfo
+from typing import TYPE_CHECKING, Any
 
 from brainviz.config import cache_dir, load_config
-from brainviz.datasets.base import HEMISPHERE_NAMES, HEMISPHERES, MIN_ROI_VERTICES, Dataset
+from brainviz.datasets.base import Dataset
 from brainviz.datasets.tasks import build_task_index, open_task, remembered_task_index, task_names
-from brainviz.errors import DatasetError, SpecError
-from brainviz.runs.fields import STATES, TUNED, default_settings, field_table, methods, require_kind, suggestion
+from brainviz.errors import SpecError
+from brainviz.runs.concept_requests import image_text_spec
+from brainviz.runs.fields import (
+    IMAGE_TEXT_KINDS,
+    STATES,
+    TUNED,
+    default_settings,
+    field_table,
+    methods,
+    require_kind,
+    suggestion,
+)
+from brainviz.runs.places import Place, build, file_state, listed, require_pictures
 from brainviz.runs.remembered import memo_dir, remember_dataset, remember_task, remember_weights
+from brainviz.runs.spec_base import SEPARATOR, Spec
 from brainviz.runs.specs import (
     RANDOM,
-    SEPARATOR,
     UNTUNED,
     ClassificationSpec,
     ComparisonSpec,
@@ -34,15 +40,12 @@ from brainviz.runs.specs import (
     FinetuneSpec,
     LandscapeSpec,
     LateralizationSpec,
-    Spec,
-    spec_error,
 )
 
 if TYPE_CHECKING:
     from brainviz.datasets.index import DatasetIndex
     from brainviz.models.backbones import ResolvedWeights
 
-AnySpecClass = TypeVar("AnySpecClass", bound=Spec)
 
 #: For so long a page believes what it has seen of a task's files.
 TASK_SECONDS = 30
@@ -53,7 +56,7 @@ def make_spec(
     dataset: Dataset,
     index: DatasetIndex,
     *,
-    subject: str,
+    subject: str = "",
     hemi: str | None = None,
     roi: str | None = None,
     method: str | None = None,
@@ -70,8 +73,11 @@ def make_spec(
     index : DatasetIndex
         Of the same data set; its fingerprint goes into the spec.
     subject : str
+        For a landscape and for concepts, several with commas between them; for concepts, all unless named. Texts need
+        none.
     hemi, roi : str, optional
-        Needed unless the features of an untuned network are asked for. For encoding and comparison, `hemi` may be
+        Needed unless the features of an untuned network are asked for; for decoders and concepts, all there are unless
+        named. For encoding and comparison, `hemi` may be
         ``"both"``, and `roi` may name several with commas between them.
     method : str, optional
         One of `methods`; the first of them unless given.
@@ -91,14 +97,23 @@ def make_spec(
         There are no such weights.
     """
     require_kind(kind)
+    if kind in IMAGE_TEXT_KINDS:
+        _require_known(kind, STATES, values)
+        if method is not None:
+            raise SpecError(f"A {kind} run is about no tuned network.", got=f"method {method}", mend="leave it out.")
+        places = [
+            Place(dataset, index, name, hemi, roi, allow_files) for name in _participants(kind, dataset, index, subject)
+        ]
+        remember_dataset(dataset, index)
+        return image_text_spec(kind, places, values)
     method = _known_method(method or methods(kind)[0], methods(kind))
     baseline = _known_method(str(values.pop("baseline", UNTUNED)), STATES) if kind == "comparison" else None
     _require_known(kind, (method, baseline) if baseline else (method,), values)
     subjects = [name.strip() for name in subject.split(SEPARATOR)] if kind == "landscape" else [subject]
     for name in subjects:
         dataset.require_subject(name)
-        _require_pictures(index, name)
-    place = _Place(dataset, index, subjects[0], hemi, roi, allow_files)
+        require_pictures(index, name)
+    place = Place(dataset, index, subjects[0], hemi, roi, allow_files)
     spec: Spec
     if kind == "comparison":
         spec = _comparison(place, (method, baseline or UNTUNED), values)
@@ -110,6 +125,20 @@ def make_spec(
         spec = _one_spec(kind, place, method, values)
     remember_dataset(dataset, index)
     return spec
+
+
+def _participants(kind: str, dataset: Dataset, index: DatasetIndex, subject: str) -> list[str]:
+    """Return the subjects that a run about an image-text network is about; each is made sure of."""
+    if kind == "texts":
+        return [dataset.subjects[0]]
+    named = sorted({name.strip() for name in subject.split(SEPARATOR)} - {""})
+    subjects = named or (list(dataset.subjects) if kind == "concepts" else [])
+    if not subjects or (len(subjects) > 1 and kind != "concepts"):
+        raise SpecError(f"A run of the kind {kind} is about one subject.", got=repr(subject), mend="name one.")
+    for name in subjects:
+        dataset.require_subject(name)
+        require_pictures(index, name)
+    return subjects
 
 
 def _known_method(method: str, known: Sequence[str]) -> str:
@@ -141,7 +170,7 @@ def compare(first: Sequence[EncodingSpec], second: Sequence[EncodingSpec], **set
         # In one order, whichever the ROIs were picked in, so that the same tests are one run.
         pairs = sorted(zip(first, second, strict=True), key=lambda pair: pair[0].areas)
         first, second = [one for one, _ in pairs], [other for _, other in pairs]
-    return _build(ComparisonSpec, {**fields, **settings}, first=tuple(first), second=tuple(second))
+    return build(ComparisonSpec, {**fields, **settings}, first=tuple(first), second=tuple(second))
 
 
 def lay_out(
@@ -170,49 +199,14 @@ def lay_out(
         "dataset": next((model.dataset for model in every if model.dataset), ""),
         "subject": SEPARATOR.join(sorted({model.subject for model in every} - {""})),
     }
-    return _build(LandscapeSpec, {**fields, **settings}, **parts)
+    return build(LandscapeSpec, {**fields, **settings}, **parts)
 
 
 def _in_one_order(models: Sequence[ClassificationSpec]) -> tuple[ClassificationSpec, ...]:
     return tuple(model for _, model in sorted({model.run_id: model for model in models}.items()))
 
 
-@dataclass(frozen=True)
-class _Place:
-    """The data that a request is about."""
-
-    dataset: Dataset
-    index: DatasetIndex
-    subject: str
-    hemi: str | None
-    roi: str | None
-    allow_files: bool
-
-    def areas(self) -> list[tuple[str, str]]:
-        """Hemispheres and ROIs named; each is made sure of."""
-        if self.hemi is None or self.roi is None:
-            raise SpecError(
-                "Hemisphere and ROI must be named.", got=f"hemi {self.hemi}, roi {self.roi}", mend="give both."
-            )
-        hemispheres = HEMISPHERES if self.hemi == "both" else (self.hemi,)
-        here = self.dataset.hemispheres(self.subject)
-        if self.hemi == "both" and here != HEMISPHERES:
-            raise SpecError(
-                f"{self.subject} has responses in one hemisphere only.",
-                got="hemisphere both",
-                expected=", ".join(here),
-                mend="name that hemisphere.",
-            )
-        rois = sorted({name.strip() for name in self.roi.split(SEPARATOR)} - {""})
-        areas = [(hemi, roi) for hemi in hemispheres for roi in rois]
-        if not areas:
-            raise SpecError("No ROI is named.", got=repr(self.roi), mend="name at least one.")
-        for hemi, roi in areas:
-            require_roi(self.dataset, self.subject, hemi, roi)
-        return areas
-
-
-def _comparison(place: _Place, pair: tuple[str, str], values: Mapping[str, Any]) -> ComparisonSpec:
+def _comparison(place: Place, pair: tuple[str, str], values: Mapping[str, Any]) -> ComparisonSpec:
     """Return the comparison of two methods: an encoding run per ROI and method."""
     of_comparison = {name: value for name, value in values.items() if name in ComparisonSpec.model_fields}
     runs: dict[str, list[EncodingSpec]] = {}
@@ -227,7 +221,7 @@ def _comparison(place: _Place, pair: tuple[str, str], values: Mapping[str, Any])
     return compare(runs[pair[0]], runs[pair[1]], **of_comparison)
 
 
-def _landscape(places: Sequence[_Place], method: str, values: Mapping[str, Any]) -> LandscapeSpec:
+def _landscape(places: Sequence[Place], method: str, values: Mapping[str, Any]) -> LandscapeSpec:
     """Return the landscape of a method's networks, one per subject and ROI, and the untuned one."""
     usual = default_settings("landscape", places[0].dataset, values.get("network"), method)
     of_landscape = {name: {**usual, **values}[name] for name in usual if name in LandscapeSpec.model_fields}
@@ -240,7 +234,7 @@ def _landscape(places: Sequence[_Place], method: str, values: Mapping[str, Any])
     return lay_out([model for model in models if isinstance(model, ClassificationSpec)], **of_landscape)
 
 
-def _lateralization(place: _Place, method: str, values: Mapping[str, Any]) -> LateralizationSpec:
+def _lateralization(place: Place, method: str, values: Mapping[str, Any]) -> LateralizationSpec:
     """Return the attribution of what one network state predicts: a ROI's responses, or classes."""
     usual = default_settings("lateralization", place.dataset, values.get("network"), method)
     network = usual["network"]
@@ -253,7 +247,7 @@ def _lateralization(place: _Place, method: str, values: Mapping[str, Any]) -> La
         own["cam_layer"] = last_map(network)
     if own["target"] == "class":
         classes = _one_spec("classification", place, method, _known_to(method, values) | {"readouts": (readout,)})
-        return _build(LateralizationSpec, own | _about(classes), classification=classes)
+        return build(LateralizationSpec, own | _about(classes), classification=classes)
     areas = place.areas()
     both = own["target"] == "left-right"
     if len(areas) > 1:
@@ -267,7 +261,7 @@ def _lateralization(place: _Place, method: str, values: Mapping[str, Any]) -> La
     of_encoding = _known_to(method, values, "encoding") | {"layers": (readout,)} | (tuned_on if both else {})
     where = replace(place, hemi="both") if both else place
     predicts = _one_spec("encoding", where, method, of_encoding)
-    return _build(LateralizationSpec, own | _about(predicts), encoding=predicts)
+    return build(LateralizationSpec, own | _about(predicts), encoding=predicts)
 
 
 def _about(spec: Spec) -> dict[str, str]:
@@ -280,7 +274,7 @@ def _known_to(method: str, values: Mapping[str, Any], kind: str = "classificatio
     return {name: value for name, value in values.items() if name in known}
 
 
-def _one_spec(kind: str, place: _Place, method: str, values: Mapping[str, Any]) -> Spec:
+def _one_spec(kind: str, place: Place, method: str, values: Mapping[str, Any]) -> Spec:
     """Return the spec of a finetune, features, encoding or classification run."""
     settings = default_settings(kind, place.dataset, values.get("network"), method) | dict(values)
     if method == RANDOM:
@@ -289,13 +283,13 @@ def _one_spec(kind: str, place: _Place, method: str, values: Mapping[str, Any]) 
     if kind in ("finetune", "encoding") or method in TUNED:
         place.areas()
     resolved = _resolved(
-        settings["network"], str(settings["weights"]), place.allow_files, _file_state(str(settings["weights"]))
+        settings["network"], str(settings["weights"]), place.allow_files, file_state(str(settings["weights"]))
     )
     settings |= {"weights": resolved.name, "weights_digest": resolved.digest}
     if "layers" in settings:
         from brainviz.models.backbones import require_layers
 
-        settings["layers"] = _listed(settings["layers"], FeaturesSpec.model_fields["layers"])
+        settings["layers"] = listed(settings["layers"], FeaturesSpec.model_fields["layers"])
         require_layers(settings["network"], settings["layers"])
     settings |= {
         "dataset": place.index.fingerprint,
@@ -316,22 +310,22 @@ def _one_spec(kind: str, place: _Place, method: str, values: Mapping[str, Any]) 
         return _classification(place, finetune, settings)
     # The seed of weights that are not drawn at random would only make another run of the same features.
     of_features = settings if resolved.name == RANDOM and finetune is None else settings | {"seed": 0}
-    features = _build(FeaturesSpec, of_features, finetune=finetune)
-    return features if kind == "features" else _build(EncodingSpec, settings, features=features)
+    features = build(FeaturesSpec, of_features, finetune=finetune)
+    return features if kind == "features" else build(EncodingSpec, settings, features=features)
 
 
-def _classification(place: _Place, finetune: FinetuneSpec | None, settings: Mapping[str, Any]) -> ClassificationSpec:
+def _classification(place: Place, finetune: FinetuneSpec | None, settings: Mapping[str, Any]) -> ClassificationSpec:
     """Return the spec of classifying a task's pictures with a network state."""
     from brainviz.models.backbones import logit_layer, require_layers
 
-    readouts = _listed(settings["readouts"], ClassificationSpec.model_fields["readouts"])
+    readouts = listed(settings["readouts"], ClassificationSpec.model_fields["readouts"])
     require_layers(settings["network"], readouts)
     task, fingerprint = known_task(str(settings["task"]), place.allow_files)
     # What has no part in the result would only make another run of it.
     own: dict[str, Any] = {} if finetune is not None else {"dataset": "", "subject": ""}
     own |= {} if settings["weights"] == RANDOM and finetune is None else {"seed": 0}
     found = {"task": task, "task_fingerprint": fingerprint, "logits": logit_layer(settings["network"])}
-    return _build(ClassificationSpec, {**settings, **own, **found}, finetune=finetune)
+    return build(ClassificationSpec, {**settings, **own, **found}, finetune=finetune)
 
 
 def known_task(name: str, allow_files: bool = False) -> tuple[str, str]:
@@ -386,7 +380,7 @@ def _read_task(name: str, folder: str, cache: str, moment: int) -> tuple[str, st
     return task.name, index.fingerprint
 
 
-def _finetune(place: _Place, method: str, settings: Mapping[str, Any]) -> FinetuneSpec:
+def _finetune(place: Place, method: str, settings: Mapping[str, Any]) -> FinetuneSpec:
     """Return the spec of a tuning, on one ROI of one hemisphere."""
     areas = place.areas()
     if len(areas) > 1:
@@ -397,25 +391,7 @@ def _finetune(place: _Place, method: str, settings: Mapping[str, Any]) -> Finetu
             "with tuning_roi and tuning_hemi.",
         )
     (hemi, roi) = areas[0]
-    return _build(FinetuneSpec, {**settings, "hemi": hemi, "roi": roi}, method=method)
-
-
-def _build(cls: type[AnySpecClass], settings: Mapping[str, Any], **nested: Any) -> AnySpecClass:
-    fields = cls.model_fields
-    chosen = {
-        name: _listed(value, fields[name]) for name, value in settings.items() if name in fields and name != "method"
-    }
-    try:
-        return cls.model_validate(chosen | nested)
-    except ValidationError as error:
-        raise spec_error(error) from error
-
-
-def _listed(value: Any, info: FieldInfo) -> Any:
-    """Split comma-separated text where a list is wanted."""
-    if isinstance(value, str) and get_origin(info.annotation) is tuple:
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
+    return build(FinetuneSpec, {**settings, "hemi": hemi, "roi": roi}, method=method)
 
 
 def _require_known(kind: str, used: Sequence[str], values: Mapping[str, Any]) -> None:
@@ -443,45 +419,9 @@ def _require_known(kind: str, used: Sequence[str], values: Mapping[str, Any]) ->
             )
 
 
-def require_roi(dataset: Dataset, subject: str, hemi: str, roi: str) -> None:
-    """Raise unless the subject has the ROI in this hemisphere, with enough vertices for an analysis.
-
-    Raises
-    ------
-    DatasetError
-        No such hemisphere or ROI, or fewer than `MIN_ROI_VERTICES` vertices.
-    """
-    dataset.require_hemisphere(subject, hemi)
-    # One row is read: a data set without one picture per row is refused here.
-    n_vertices = dataset.responses(subject, hemi, roi, np.arange(1)).shape[1]
-    if n_vertices < MIN_ROI_VERTICES:
-        raise DatasetError(
-            f"{roi} of {subject} in the {HEMISPHERE_NAMES[hemi]} is too small to analyse.",
-            got=f"{n_vertices} vertices",
-            expected=f"at least {MIN_ROI_VERTICES}",
-            mend="choose a larger ROI, or a union such as V1.",
-        )
-
-
-def _require_pictures(index: DatasetIndex, subject: str) -> None:
-    """Raise `DatasetError` if a picture of the subject cannot be decoded, which would end a run only later."""
-    broken = sum(not digest for digest in index.subjects[subject].image_digests)
-    if broken:
-        raise DatasetError(
-            f"{broken} of {subject}'s pictures cannot be decoded.",
-            mend="`python -m brainviz check` names them; copy them again from their source.",
-        )
-
-
 @lru_cache(maxsize=64)
 def _resolved(network: str, weights: str, allow_path: bool, _file: tuple[int, int] | None) -> ResolvedWeights:
     """Find weights; the digest of a file is taken once per change, as a page asks for many specs at every click."""
     from brainviz.models.backbones import resolve_weights
 
     return resolve_weights(network, weights, allow_path=allow_path)
-
-
-def _file_state(weights: str) -> tuple[int, int] | None:
-    """Return size and time of change of the file that a name or path stands for; None where there is none."""
-    path = load_config().weights.get(weights, Path(weights))
-    return (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None

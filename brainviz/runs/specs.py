@@ -7,94 +7,29 @@ Where a run builds on another, its spec holds the other's spec.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from brainviz.errors import SpecError
-
-#: Version of the computing code per kind: raise it when the same spec would give another result.
-CODE_VERSIONS = {
-    "finetune": 3,
-    "features": 2,
-    "encoding": 2,
-    "comparison": 1,
-    "classification": 2,
-    "landscape": 1,
-    "lateralization": 1,
-}
-
-Hemisphere = Literal["lh", "rh"]
-
-#: Joins the names of several ROIs.
-SEPARATOR = ","
+from brainviz.runs.concept_specs import ConceptsSpec, DecoderSpec, EmbeddingSpec, TextsSpec
+from brainviz.runs.spec_base import (
+    CODE_VERSIONS,
+    SEPARATOR,
+    Hemisphere,
+    Spec,
+    SplitFields,
+    areas_of,
+    one_spelling,
+    only_for,
+    setting,
+)
 
 #: What a method of tuning suggests instead of a field's own default (methods, section 1).
 METHOD_DEFAULTS: dict[str, dict[str, Any]] = {"regression": {"learning_rate": 2.5e-5, "epochs": 75}}
 
 #: Network states that no run tunes: pretrained weights, and weights drawn at random.
 UNTUNED, RANDOM = "untuned", "random"
-
-
-def setting(
-    default: Any,
-    label: str,
-    description: str,
-    *,
-    group: str = "settings",
-    methods: tuple[str, ...] = (),
-    **limits: Any,
-) -> Any:
-    """Return a pydantic field with the texts that form, command line and docs show.
-
-    `methods` names the methods of tuning for which it means something; empty is all.
-    """
-    extra: dict[str, Any] = {"group": group, "methods": methods}
-    return Field(default, title=label, description=description, json_schema_extra=extra, **limits)
-
-
-def only_for(info: FieldInfo) -> tuple[str, ...]:
-    """Return the methods of tuning for which a field means something; empty is all."""
-    extra = info.json_schema_extra
-    return tuple(extra.get("methods", ())) if isinstance(extra, dict) else ()  # type: ignore[arg-type]
-
-
-class Spec(BaseModel):
-    """What every kind of run says."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    kind: str
-    version: int
-    dataset: str = Field(title="Data set", description="fingerprint of its contents", pattern=r"^[0-9a-f]{64}$")
-    subject: str = Field(title="Subject", description="name of the subject, e.g. subj01", min_length=1)
-
-    @property
-    def run_id(self) -> str:
-        """SHA-256 of the canonical JSON (sorted keys, no spaces), 64 hexadecimal digits."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def dependencies(self) -> tuple[Spec, ...]:
-        """Specs of the runs this one reads, direct ones only."""
-        return ()
-
-    @property
-    def label(self) -> str:
-        """A short name for tables and progress lines."""
-        return self.subject
-
-
-class SplitFields(BaseModel):
-    """How pictures are divided (methods, section 1)."""
-
-    test_share: float = setting(
-        0.15, "Test share", "share of the distinct pictures that no model is fitted on", group="split", gt=0, lt=1
-    )
-    split_seed: int = setting(0, "Split seed", "of the division into training and test pictures", group="split", ge=0)
 
 
 class NetworkFields(BaseModel):
@@ -242,8 +177,7 @@ class EncodingSpec(Spec):
     @field_validator("roi")
     @classmethod
     def _one_spelling(cls, roi: str) -> str:
-        """Sort the names, each once: the same set of ROIs is the same run."""
-        return SEPARATOR.join(sorted({name.strip() for name in roi.split(SEPARATOR)} - {""}))
+        return one_spelling(roi)
 
     @model_validator(mode="after")
     def _features_agree(self) -> EncodingSpec:
@@ -261,8 +195,7 @@ class EncodingSpec(Spec):
     @property
     def areas(self) -> tuple[tuple[Hemisphere, str], ...]:
         """Hemisphere and ROI of every part, hemispheres first."""
-        hemispheres: tuple[Hemisphere, ...] = ("lh", "rh") if self.hemi == "both" else (self.hemi,)
-        return tuple((hemi, roi) for hemi in hemispheres for roi in self.roi.split(SEPARATOR))
+        return areas_of(self.hemi, self.roi)
 
     @property
     def method(self) -> str:
@@ -569,7 +502,11 @@ AnySpec = Annotated[
     | ComparisonSpec
     | ClassificationSpec
     | LandscapeSpec
-    | LateralizationSpec,
+    | LateralizationSpec
+    | EmbeddingSpec
+    | TextsSpec
+    | DecoderSpec
+    | ConceptsSpec,
     Field(discriminator="kind"),
 ]
 SPEC_CLASSES: dict[str, type[Spec]] = {
@@ -580,6 +517,10 @@ SPEC_CLASSES: dict[str, type[Spec]] = {
     "classification": ClassificationSpec,
     "landscape": LandscapeSpec,
     "lateralization": LateralizationSpec,
+    "embedding": EmbeddingSpec,
+    "texts": TextsSpec,
+    "decoder": DecoderSpec,
+    "concepts": ConceptsSpec,
 }
 
 

@@ -40,7 +40,8 @@ from brainviz.config import cache_dir
 from brainviz.datasets.npy import open_npy
 from brainviz.errors import RunError
 from brainviz.runs.processes import ProcessIdentity
-from brainviz.runs.specs import SPEC_CLASSES, Spec, parse_spec
+from brainviz.runs.spec_base import Spec
+from brainviz.runs.specs import SPEC_CLASSES, parse_spec
 
 State = Literal["queued", "running", "done", "failed", "cancelled", "lost"]
 STATES: tuple[State, ...] = get_args(State)

@@ -20,7 +20,7 @@ from brainviz.config import REPOSITORY
 from brainviz.errors import SpecError
 from brainviz.runs.processes import SLEEPING_THREADS, ProcessIdentity
 from brainviz.runs.queue import worker_slot
-from brainviz.runs.specs import Spec
+from brainviz.runs.spec_base import Spec
 from brainviz.runs.store import CANCEL, HEARTBEAT, LOG, Run, State, Store, abandon, change_state
 
 IDLE_SECONDS = 20.0

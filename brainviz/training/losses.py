@@ -21,6 +21,8 @@ _SHORTEST = 1e-8
 def contrastive_loss(z_brain: Tensor, z_image: Tensor, temperature: float = 0.3, variant: str = "paper") -> Tensor:
     r"""Return the contrastive loss of a batch of pairs; row i of both matrices belongs to the same picture.
 
+    Leading dimensions hold batches that have nothing to do with each other, such as those of models trained together.
+
     With ``s_ij = cos(z_brain_i, z_image_j) / temperature``:
 
     * ``paper``: ``-(1/B) sum_j log( exp(s_jj) / sum_i exp(s_ij) )``: each image against the brain vectors of the batch.
@@ -30,7 +32,7 @@ def contrastive_loss(z_brain: Tensor, z_image: Tensor, temperature: float = 0.3,
 
     Parameters
     ----------
-    z_brain, z_image : (B, z) floating tensors
+    z_brain, z_image : (..., B, z) floating tensors
         Embeddings; their lengths do not matter. Half precision is computed in float32.
     temperature : float
         Divides the cosine similarities; above 0.
@@ -38,8 +40,8 @@ def contrastive_loss(z_brain: Tensor, z_image: Tensor, temperature: float = 0.3,
 
     Returns
     -------
-    Tensor
-        A scalar.
+    (...) tensor
+        The loss of every batch; a scalar where there are no leading dimensions.
 
     Raises
     ------
@@ -54,25 +56,25 @@ def contrastive_loss(z_brain: Tensor, z_image: Tensor, temperature: float = 0.3,
     """
     _check_arguments(z_brain, z_image, temperature, variant)
     s = _cosines(z_brain, z_image) / temperature
-    positives = s.diagonal()
+    positives = s.diagonal(dim1=-2, dim2=-1)
     if variant == "paper":
-        return (s.logsumexp(dim=0) - positives).mean()
+        return (s.logsumexp(dim=-2) - positives).mean(dim=-1)
     if variant == "poster":
-        return (_without_diagonal(s).logsumexp(dim=1) - positives).mean()
-    return ((s.logsumexp(dim=0) + s.logsumexp(dim=1)) / 2 - positives).mean()
+        return (_without_diagonal(s).logsumexp(dim=-1) - positives).mean(dim=-1)
+    return ((s.logsumexp(dim=-2) + s.logsumexp(dim=-1)) / 2 - positives).mean(dim=-1)
 
 
 def _cosines(z_brain: Tensor, z_image: Tensor) -> Tensor:
-    """Cosine of every brain vector (rows) with every image vector (columns), (B, B), in float32 or better."""
+    """Cosine of every brain vector (rows) with every image vector (columns), (..., B, B), in float32 or better."""
     dtype = torch.promote_types(torch.promote_types(z_brain.dtype, z_image.dtype), torch.float32)
-    brain = functional.normalize(z_brain.to(dtype), dim=1, eps=_SHORTEST)
-    image = functional.normalize(z_image.to(dtype), dim=1, eps=_SHORTEST)
-    return brain @ image.T
+    brain = functional.normalize(z_brain.to(dtype), dim=-1, eps=_SHORTEST)
+    image = functional.normalize(z_image.to(dtype), dim=-1, eps=_SHORTEST)
+    return brain @ image.mT
 
 
 def _without_diagonal(s: Tensor) -> Tensor:
     """Return s with -inf on its diagonal, so that a softmax over it leaves the positives out."""
-    return s.masked_fill(torch.eye(len(s), dtype=torch.bool, device=s.device), -math.inf)
+    return s.masked_fill(torch.eye(s.shape[-1], dtype=torch.bool, device=s.device), -math.inf)
 
 
 def _check_arguments(z_brain: Tensor, z_image: Tensor, temperature: float, variant: str) -> None:
@@ -83,11 +85,11 @@ def _check_arguments(z_brain: Tensor, z_image: Tensor, temperature: float, varia
     if not (math.isfinite(temperature) and temperature > 0):
         raise SpecError("The temperature must be above 0.", got=str(temperature), mend="0.3 is the usual value.")
     shapes = f"{tuple(z_brain.shape)} and {tuple(z_image.shape)}"
-    if z_brain.ndim != 2 or z_brain.shape != z_image.shape:
+    if z_brain.ndim < 2 or z_brain.shape != z_image.shape:
         raise SpecError(
             "Brain and image embeddings must pair up row by row.",
             got=f"shapes {shapes}",
-            expected="two matrices of one shape (B, z)",
+            expected="two tensors of one shape (B, z), or (..., B, z)",
         )
     if not (z_brain.is_floating_point() and z_image.is_floating_point()):
         raise SpecError(
@@ -96,7 +98,7 @@ def _check_arguments(z_brain: Tensor, z_image: Tensor, temperature: float, varia
             expected="float32 or float64",
         )
     fewest = 2 if variant == "poster" else 1
-    if len(z_brain) < fewest or z_brain.shape[1] == 0:
+    if z_brain.shape[-2] < fewest or z_brain.shape[-1] == 0:
         raise SpecError(
             "The batch is too small for a contrastive loss.",
             got=f"shapes {shapes}",

@@ -14,7 +14,8 @@ import streamlit as st
 from brainviz.config import cache_dir
 from brainviz.datasets.base import HEMISPHERE_NAMES, MIN_ROI_VERTICES
 from brainviz.runs.requests import make_spec
-from brainviz.runs.specs import ClassificationSpec, Spec, network_of
+from brainviz.runs.spec_base import Spec
+from brainviz.runs.specs import ClassificationSpec, network_of
 from brainviz.runs.store import Run, Store
 from brainviz.ui.sources import Source, roi_sizes
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from brainviz.figures.style import Provenance
 from brainviz.runs.classify import LABELS, ROWS, read_probabilities
 from brainviz.runs.landscape import describe
-from brainviz.runs.specs import UNTUNED, ClassificationSpec, Spec
+from brainviz.runs.spec_base import Spec
+from brainviz.runs.specs import UNTUNED, ClassificationSpec
 from brainviz.runs.store import Run, Store
 from brainviz.ui.choices import Choice
 from brainviz.ui.comparison import TEST_R, Finished, How, finished, run_ids, summary

@@ -12,7 +12,7 @@ import streamlit as st
 
 from brainviz.datasets.base import HEMISPHERE_NAMES, MESH_VERTICES
 from brainviz.figures.style import PLOTLY_CONFIG, Provenance
-from brainviz.runs.specs import Spec
+from brainviz.runs.spec_base import Spec
 from brainviz.ui.map_picture import MapPicture
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ def enter() -> Any:
             st.Page("pages/classification.py", title="Classification", icon=":material/category:"),
             st.Page("pages/landscape.py", title="Landscape", icon=":material/landscape:"),
             st.Page("pages/lateralization.py", title="Lateralization", icon=":material/flip:"),
+            st.Page("pages/concepts.py", title="Concepts", icon=":material/hub:"),
         ]
     )
 

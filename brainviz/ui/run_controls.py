@@ -13,7 +13,7 @@ from brainviz.figures.curves import training_curves
 from brainviz.figures.style import PLOTLY_CONFIG, Provenance
 from brainviz.runs import queue
 from brainviz.runs.estimate import estimate_seconds, likeness, missing
-from brainviz.runs.specs import Spec
+from brainviz.runs.spec_base import Spec
 from brainviz.runs.store import Run, Store
 from brainviz.ui.choices import ACTIVE, Choice, states
 from brainviz.ui.errors import errors_shown, plain

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from brainviz.encoding import published
-from brainviz.runs.specs import Spec
+from brainviz.runs.spec_base import Spec
 from brainviz.runs.store import Run, Store
 from brainviz.ui.binding import bound
 

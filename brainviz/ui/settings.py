@@ -69,7 +69,7 @@ def settings_form(
         defaults = default_settings(kind, source.dataset, network)
         followed = (source.key, network)
         weights = _pick_weights(fields["weights"], network, str(defaults["weights"]), followed)
-        size = _draw(fields["image_size"], "image_size", defaults["image_size"], followed, width=NETWORK_PIXELS)
+        size = draw_setting(fields["image_size"], "image_size", defaults["image_size"], followed, width=NETWORK_PIXELS)
     shared: dict[str, Any] = {"network": network, "weights": weights, "image_size": size}
     per_method = tuning_settings()
     own: MethodSettings = {method: {} for method in methods}
@@ -77,13 +77,13 @@ def settings_form(
         for method in methods:
             of_method = [field for field in fields.values() if field.name in per_method and method in field.methods]
             usual = default_settings(kind, source.dataset, network, method)
-            own[method] |= _draw_group(f"Tuning, {method}", of_method, usual, method)
+            own[method] |= draw_group(f"Tuning, {method}", of_method, usual, method)
         rest = [field for field in fields.values() if field.name not in (*NETWORK_FIELDS, *per_method)]
         split = [field for field in rest if field.group == "split"]
-        shared |= _draw_group(
+        shared |= draw_group(
             HEADINGS.get(kind, "All methods"), [field for field in rest if field not in split], defaults
         )
-        shared |= _draw_group("Division of the pictures", split, defaults)
+        shared |= draw_group("Division of the pictures", split, defaults)
     if kind == "encoding":
         shared["layers"] = layers_of(network, all_layers=all_layers)
     return {method: _meant_for(kind, method, shared, fields) | own[method] for method in methods}
@@ -130,7 +130,7 @@ def url_key(name: str, method: str) -> str:
     return name if method == PLAIN else f"{method}_{name}"
 
 
-def _draw_group(
+def draw_group(
     heading: str, fields: Sequence[SettingField], defaults: Mapping[str, Any], method: str = PLAIN
 ) -> dict[str, Any]:
     """Draw a group of settings; each keeps what the user chose until its default changes."""
@@ -141,7 +141,7 @@ def _draw_group(
         for field in fields:
             default = defaults[field.name]
             key = url_key(field.name, method)
-            values[field.name] = _draw(field, key, default, default, width=SETTING_PIXELS)
+            values[field.name] = draw_setting(field, key, default, default, width=SETTING_PIXELS)
     return values
 
 
@@ -166,7 +166,7 @@ def _pick_weights(field: SettingField, network: str, default: str, followed: Any
     )
 
 
-def _draw(field: SettingField, key: str, default: Any, followed: Any, **layout: Any) -> Any:
+def draw_setting(field: SettingField, key: str, default: Any, followed: Any, **layout: Any) -> Any:
     """Draw one setting's widget, bound to the URL under its key."""
     follow(key, followed, default)
     shared: Any = {**bound(key), "help": field.description, **layout}

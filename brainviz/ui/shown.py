@@ -10,7 +10,8 @@ import pandas as pd
 
 from brainviz.figures.style import Provenance
 from brainviz.runs.compare import FALSE_DISCOVERY_RATE
-from brainviz.runs.specs import ComparisonSpec, Spec
+from brainviz.runs.spec_base import Spec
+from brainviz.runs.specs import ComparisonSpec
 from brainviz.ui.choices import Choice
 from brainviz.ui.comparison import (
     AREA_METHOD,

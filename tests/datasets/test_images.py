@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from brainviz.datasets.base import ImageSet
-from brainviz.datasets.images import BACKGROUND, cut_out, decode, image_array, pixel_digest
+from brainviz.datasets.images import BACKGROUND, cut_out, decode, image_array, pixel_digest, squeezed, trimmed
 from brainviz.errors import DatasetError
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -193,14 +193,30 @@ def test_a_middle_that_is_cut_out_is_torchvisions(side: tuple[int, int], size: i
     np.testing.assert_array_equal(cut_out(image, size), np.asarray(oracle))
 
 
-def test_the_two_ways_to_a_square_are_kept_apart(tmp_path):
+@pytest.mark.parametrize("side", [(224, 224), (256, 256), (300, 500), (500, 301), (60, 40), (97, 33), (1, 5)])
+@pytest.mark.parametrize("size", [224, 64])
+def test_a_trimmed_picture_is_open_clips(side: tuple[int, int], size: int) -> None:
+    import torch
+    from open_clip.transform import image_transform
+
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*side, 3), dtype=np.uint8))
+    oracle = image_transform(size, is_train=False, mean=(0, 0, 0), std=(1, 1, 1))(image)
+    expected = (255 * torch.as_tensor(oracle)).round().byte().permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(trimmed(image, size), expected)
+
+
+def test_the_ways_to_a_square_are_kept_apart(tmp_path):
     paths = [tmp_path / f"{number}.png" for number in range(2)]
     for number, path in enumerate(paths):
         Image.fromarray(np.roll(RGB, number, axis=0)).save(path)
     images = ImageSet(tuple(paths), decode)
     digests = [pixel_digest(image) for image in images]
-    arrays = {fit: image_array(images, digests, 16, tmp_path / "kept", fit=fit) for fit in ("squeezed", "cut out")}
-    for row, image in enumerate(images):
-        np.testing.assert_array_equal(arrays["cut out"][row], cut_out(image, 16))
-    assert not np.array_equal(arrays["squeezed"], arrays["cut out"])
+    ways = {"squeezed": squeezed, "cut out": cut_out, "trimmed": trimmed}
+    arrays = {fit: image_array(images, digests, 16, tmp_path / "kept", fit=fit) for fit in ways}
+    for fit, way in ways.items():
+        for row, image in enumerate(images):
+            np.testing.assert_array_equal(arrays[fit][row], way(image, 16))
+    for one, other in (("squeezed", "cut out"), ("squeezed", "trimmed"), ("cut out", "trimmed")):
+        assert not np.array_equal(arrays[one], arrays[other])
+    assert len(list((tmp_path / "kept").iterdir())) == 3
     np.testing.assert_array_equal(image_array(images, digests, 16, tmp_path / "kept"), arrays["squeezed"])

@@ -18,7 +18,8 @@ from brainviz.config import REPOSITORY
 from brainviz.datasets import open_dataset
 from brainviz.runs import preparation
 from brainviz.runs.requests import lay_out, make_spec
-from brainviz.runs.specs import LateralizationSpec, Spec
+from brainviz.runs.spec_base import Spec
+from brainviz.runs.specs import LateralizationSpec
 from brainviz.runs.store import Run
 
 NETWORK = {"network": "alexnet_compact", "weights": "demo", "image_size": 32}

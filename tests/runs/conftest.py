@@ -22,7 +22,8 @@ from brainviz.runs.processes import ProcessIdentity
 from brainviz.runs.queue import worker_slot
 from brainviz.runs.remembered import memo_dir
 from brainviz.runs.requests import make_spec
-from brainviz.runs.specs import EncodingSpec, FeaturesSpec, FinetuneSpec, Spec
+from brainviz.runs.spec_base import Spec
+from brainviz.runs.specs import EncodingSpec, FeaturesSpec, FinetuneSpec
 from brainviz.runs.store import RESULT, Run, Store, change_state, enqueue, locked, write_json, write_manifest
 
 #: A network that is quick and whose weights are no file.

@@ -26,7 +26,8 @@ from brainviz.runs.classify import CLASSES, LABELS, ROWS, read_probabilities
 from brainviz.runs.landscape import DISSIMILARITY, MODELS, group_of
 from brainviz.runs.remembered import load_task
 from brainviz.runs.requests import known_task, lay_out
-from brainviz.runs.specs import ClassificationSpec, LandscapeSpec, Spec
+from brainviz.runs.spec_base import Spec
+from brainviz.runs.specs import ClassificationSpec, LandscapeSpec
 from brainviz.runs.store import Run, Store
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 190, 60), "red": (200, 50, 40)}

@@ -52,7 +52,8 @@ from brainviz.runs.lateralize import (
     window_of,
 )
 from brainviz.runs.remembered import load_task, memo_dir
-from brainviz.runs.specs import ClassificationSpec, EncodingSpec, LateralizationSpec, Spec
+from brainviz.runs.spec_base import Spec
+from brainviz.runs.specs import ClassificationSpec, EncodingSpec, LateralizationSpec
 from brainviz.runs.store import Run, Store
 
 COMPACT = {"network": "alexnet_compact", "weights": "demo", "image_size": 32}

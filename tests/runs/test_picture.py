@@ -26,7 +26,8 @@ from brainviz.runs import picture
 from brainviz.runs.lateralize import INTERCEPT, WEIGHTS, how, normalised
 from brainviz.runs.networks import WEIGHTS as TUNED
 from brainviz.runs.picture import LIKELIEST, attribute_picture, fitted
-from brainviz.runs.specs import LateralizationSpec, Spec
+from brainviz.runs.spec_base import Spec
+from brainviz.runs.specs import LateralizationSpec
 from brainviz.runs.store import Run, Store
 
 COMPACT = {"network": "alexnet_compact", "weights": "demo", "image_size": 32}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -49,6 +50,20 @@ def test_equals_the_formula(variant: str, batch: int, size: int, temperature: fl
     in_float32 = contrastive_loss(z_brain.float(), z_image.float(), temperature, variant)
     assert in_float32.dtype == torch.float32
     assert in_float32.item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("variant", LOSS_VARIANTS)
+@pytest.mark.parametrize("leading", [(3,), (2, 3)])
+def test_leading_dimensions_hold_batches_of_their_own(variant: str, leading: tuple[int, ...]) -> None:
+    z_brain, z_image = (z.view(*leading, 4, 5).requires_grad_() for z in embeddings(4 * math.prod(leading), 5))
+    losses = contrastive_loss(z_brain, z_image, 0.3, variant)
+    assert losses.shape == leading
+    (gradient,) = torch.autograd.grad(losses.sum(), z_brain, retain_graph=True)
+    for at in itertools.product(*map(range, leading)):
+        alone = z_brain[at].detach().requires_grad_()
+        loss = contrastive_loss(alone, z_image[at], 0.3, variant)
+        assert losses[at].item() == pytest.approx(loss.item(), rel=1e-12)
+        torch.testing.assert_close(gradient[at], torch.autograd.grad(loss, alone)[0])
 
 
 def test_two_pairs_by_hand() -> None:

@@ -100,7 +100,7 @@ def test_panels_open(picture: MapPicture) -> None:
 @pytest.mark.parametrize("scale", [correlation_scale([]), difference_scale([], "Δr")])
 def test_panels_know_all_colours_of_the_viewer(scale: Scale) -> None:
     for name in palettes(scale):
-        print_panels._colour_map(scale, name)
+        print_panels.colour_map(scale, name)
 
 
 @pytest.mark.parametrize("colours", ["cividis", "<script>"])

@@ -10,7 +10,7 @@ import pytest
 
 from brainviz.runs import queue
 from brainviz.runs.processes import ProcessIdentity
-from brainviz.runs.specs import Spec
+from brainviz.runs.spec_base import Spec
 from brainviz.runs.store import Run, Store, append_event, change_state, enqueue, locked
 from brainviz.ui.choices import Choice, choose
 from brainviz.ui.run_controls import active_runs, asked_for, cancel, submit, time_left, to_start

@@ -35,7 +35,7 @@ from brainviz.datasets.demo.scenes import CATEGORIES, CATEGORY_OF, KINDS, Scene
 from brainviz.errors import DatasetError
 
 #: Raised whenever the written data change; an older demo is then replaced.
-DEMO_VERSION = 3
+DEMO_VERSION = 4
 
 _STAMP = "demo.json"
 _PROCESSES = 2
@@ -52,6 +52,11 @@ weights = "demo"
 image_size = 64
 batch_size = 128
 learning_rate = 2e-3
+
+# Concepts: the compact image-text network, and the words that it knows.
+clip_network = "clip_compact"
+clip_weights = "demo"
+texts = "demo-words"
 
 [defaults.regression]
 epochs = 30

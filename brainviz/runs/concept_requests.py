@@ -1,0 +1,107 @@
+"""From flat settings to the specs about shared concepts: embeddings, texts, decoders, and the concepts themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from brainviz.datasets.base import ALL_VERTICES, HEMISPHERES
+from brainviz.datasets.texts import open_texts
+from brainviz.errors import SpecError
+from brainviz.models.backbones import ResolvedWeights
+from brainviz.runs.concept_specs import ConceptsSpec, DecoderSpec, EmbeddingSpec, TextsSpec
+from brainviz.runs.fields import default_settings
+from brainviz.runs.places import Place, build, file_state
+from brainviz.runs.remembered import remember_texts, remember_weights
+from brainviz.runs.spec_base import SEPARATOR, Spec
+
+
+def image_text_spec(kind: str, places: Sequence[Place], values: Mapping[str, Any]) -> Spec:
+    """Return the spec of a run about an image-text network.
+
+    Parameters
+    ----------
+    kind : str
+        One of `brainviz.runs.fields.IMAGE_TEXT_KINDS`.
+    places : sequence of Place
+        One per participant; several for ``"concepts"`` alone. Hemispheres left out are all there are, and ROIs left out
+        every vertex.
+    values : mapping
+        Settings by name.
+
+    Raises
+    ------
+    SpecError, DatasetError, WeightsError
+        As `brainviz.runs.requests.make_spec`.
+    """
+    place = places[0]
+    settings = default_settings(kind, place.dataset, values.get("clip_network")) | dict(values)
+    name = str(settings["clip_weights"])
+    resolved = _resolved(str(settings["clip_network"]), name, place.allow_files, file_state(name))
+    if resolved.name == "file" and resolved.path is not None:
+        remember_weights(resolved.digest, resolved.path)
+    settings |= {"clip_weights": resolved.name, "clip_digest": resolved.digest}
+    if kind == "texts":
+        return _texts(place, settings)
+    if kind == "embedding":
+        return _embedding(place, settings)
+    if kind == "decoder":
+        return _decoder(place, settings, values)
+    decoders = sorted((_decoder(each, settings, values) for each in places), key=lambda decoder: decoder.subject)
+    if len(decoders) < 2:
+        raise SpecError(
+            "Concepts are shared by several participants.",
+            got=", ".join(decoder.subject for decoder in decoders),
+            expected="at least 2 subjects",
+            mend="name several subjects with commas between them.",
+        )
+    about = {"dataset": place.index.fingerprint, "subject": SEPARATOR.join(decoder.subject for decoder in decoders)}
+    return build(ConceptsSpec, settings | about, decoders=tuple(decoders), described_by=_texts(place, settings))
+
+
+def _texts(place: Place, settings: Mapping[str, Any]) -> TextsSpec:
+    texts = open_texts(str(settings["texts"]), allow_path=place.allow_files)
+    remember_texts(texts)
+    about = {"dataset": "", "subject": "", "texts": texts.name, "texts_digest": texts.digest}
+    return build(TextsSpec, {**settings, **about})
+
+
+def _embedding(place: Place, settings: Mapping[str, Any]) -> EmbeddingSpec:
+    return build(EmbeddingSpec, {**settings, "dataset": place.index.fingerprint, "subject": place.subject})
+
+
+def _decoder(place: Place, settings: Mapping[str, Any], chosen: Mapping[str, Any]) -> DecoderSpec:
+    hemispheres = place.dataset.hemispheres(place.subject)
+    whole = "both" if hemispheres == HEMISPHERES else hemispheres[0]
+    where = replace(place, hemi=place.hemi or whole, roi=place.roi or ALL_VERTICES)
+    where.areas()
+    own = dict(settings)
+    if "selection" not in chosen and "selection" not in place.dataset.defaults:
+        own["selection"] = usual_selection(where)
+    about = {"dataset": place.index.fingerprint, "subject": place.subject, "hemi": where.hemi, "roi": where.roi}
+    return build(DecoderSpec, {**own, **about}, embedding=_embedding(place, settings))
+
+
+def usual_selection(place: Place) -> str:
+    """Return how a participant's vertices are chosen unless somebody says otherwise.
+
+    By the noise ceiling where the data set has one, else by one from repeats where pictures were shown repeatedly, else
+    by the r of an encoding model.
+    """
+    hemispheres = place.dataset.hemispheres(place.subject)
+    if all(place.dataset.noise_ceiling(place.subject, hemi) is not None for hemi in hemispheres):
+        return "noise-ceiling"
+    digests = np.array(place.index.subjects[place.subject].image_digests)
+    return "repeats" if len(np.unique(digests)) <= len(digests) / 2 else "encoding"
+
+
+@lru_cache(maxsize=64)
+def _resolved(network: str, weights: str, allow_path: bool, _file: tuple[int, int] | None) -> ResolvedWeights:
+    """Find weights; the digest of a file is taken once per change, as a page asks at every click."""
+    from brainviz.models.clip import resolve_clip_weights
+
+    return resolve_clip_weights(network, weights, allow_path=allow_path)

@@ -1,0 +1,101 @@
+"""What every kind of run's specification is made of: the frozen model whose SHA-256 is the run's id, and its fields."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+#: Version of the computing code per kind: raise it when the same spec would give another result.
+CODE_VERSIONS = {
+    "finetune": 3,
+    "features": 2,
+    "encoding": 2,
+    "comparison": 1,
+    "classification": 2,
+    "landscape": 1,
+    "lateralization": 1,
+    "embedding": 1,
+    "texts": 1,
+    "decoder": 1,
+    "concepts": 1,
+}
+
+
+Hemisphere = Literal["lh", "rh"]
+
+
+#: Joins the names of several ROIs.
+SEPARATOR = ","
+
+
+def setting(
+    default: Any,
+    label: str,
+    description: str,
+    *,
+    group: str = "settings",
+    methods: tuple[str, ...] = (),
+    **limits: Any,
+) -> Any:
+    """Return a pydantic field with the texts that form, command line and docs show.
+
+    `methods` names the methods of tuning for which it means something; empty is all.
+    """
+    extra: dict[str, Any] = {"group": group, "methods": methods}
+    return Field(default, title=label, description=description, json_schema_extra=extra, **limits)
+
+
+def only_for(info: FieldInfo) -> tuple[str, ...]:
+    """Return the methods of tuning for which a field means something; empty is all."""
+    extra = info.json_schema_extra
+    return tuple(extra.get("methods", ())) if isinstance(extra, dict) else ()  # type: ignore[arg-type]
+
+
+class Spec(BaseModel):
+    """What every kind of run says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kind: str
+    version: int
+    dataset: str = Field(title="Data set", description="fingerprint of its contents", pattern=r"^[0-9a-f]{64}$")
+    subject: str = Field(title="Subject", description="name of the subject, e.g. subj01", min_length=1)
+
+    @property
+    def run_id(self) -> str:
+        """SHA-256 of the canonical JSON (sorted keys, no spaces), 64 hexadecimal digits."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def dependencies(self) -> tuple[Spec, ...]:
+        """Specs of the runs this one reads, direct ones only."""
+        return ()
+
+    @property
+    def label(self) -> str:
+        """A short name for tables and progress lines."""
+        return self.subject
+
+
+class SplitFields(BaseModel):
+    """How pictures are divided (methods, section 1)."""
+
+    test_share: float = setting(
+        0.15, "Test share", "share of the distinct pictures that no model is fitted on", group="split", gt=0, lt=1
+    )
+    split_seed: int = setting(0, "Split seed", "of the division into training and test pictures", group="split", ge=0)
+
+
+def one_spelling(roi: str) -> str:
+    """Return names of ROIs sorted, each once: the same set of ROIs is the same run."""
+    return SEPARATOR.join(sorted({name.strip() for name in roi.split(SEPARATOR)} - {""}))
+
+
+def areas_of(hemi: str, roi: str) -> tuple[tuple[Hemisphere, str], ...]:
+    """Return hemisphere and ROI of every part of a request, hemispheres first."""
+    hemispheres: tuple[Any, ...] = ("lh", "rh") if hemi == "both" else (hemi,)
+    return tuple((each, name) for each in hemispheres for name in roi.split(SEPARATOR))

@@ -1,0 +1,163 @@
+"""The form of the Concepts page: whose vertices, which image-text network, and how they are decoded and clustered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from brainviz.config import cache_dir, load_config
+from brainviz.datasets.base import ALL_VERTICES, HEMISPHERES, MIN_ROI_VERTICES
+from brainviz.datasets.texts import text_names
+from brainviz.models.clip import CLIP_NETWORKS, default_clip_weights
+from brainviz.runs.concept_requests import usual_selection
+from brainviz.runs.concept_specs import ConceptsSpec
+from brainviz.runs.fields import default_settings, field_table
+from brainviz.runs.places import Place
+from brainviz.runs.requests import make_spec
+from brainviz.runs.spec_base import SEPARATOR
+from brainviz.ui.binding import bound, follow, say_unknown
+from brainviz.ui.choices import Choice
+from brainviz.ui.errors import end_page
+from brainviz.ui.pickers import pick_hemispheres
+from brainviz.ui.settings import draw_group, draw_setting
+from brainviz.ui.sources import Source, roi_counts
+
+#: Beside each other above the expander; the widths of controls that name things.
+SHOWN_FIRST = ("eps", "min_participants")
+PIXELS, WIDE = 190, 420
+
+#: Drawn apart, or left to the command line.
+NOT_DRAWN = frozenset({"clip_network", "clip_weights", "texts", "scanned_eps", "ridge_alphas", *SHOWN_FIRST})
+
+GROUPS = {"concepts": "Clustering", "decoder": "Decoders", "split": "Division of the pictures", "settings": "Seed"}
+
+
+def require_concepts(source: Source) -> Choice:
+    """Draw the form and return the run that it means; while nothing is chosen, say so and end the page."""
+    fields = {field.name: field for field in field_table("concepts")}
+    with st.container(border=True):
+        with st.container(horizontal=True):
+            participants = _pick_participants(source)
+            hemispheres = pick_hemispheres(source)
+            rois = _pick_rois(source, participants)
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            suggested = str(default_settings("concepts", source.dataset)["clip_network"])
+            values = _image_text_settings(source, suggested)
+            defaults = default_settings("concepts", source.dataset, values["clip_network"])
+            for name in SHOWN_FIRST:
+                values[name] = draw_setting(fields[name], name, defaults[name], defaults[name], width=120)
+        if participants:
+            defaults["selection"] = _usual_selection(source, participants[0])
+        with st.expander("All settings", icon=":material/tune:"):
+            for group, heading in GROUPS.items():
+                own = [field for field in fields.values() if field.group == group and field.name not in NOT_DRAWN]
+                values |= draw_group(heading, own, defaults)
+    if len(participants) < 2 or not hemispheres or not rois:
+        st.info("Choose at least two participants, a hemisphere and a ROI.", icon=":material/arrow_upward:")
+        end_page()
+    if values["selection"] == "none":
+        values.pop("vertex_threshold")
+    hemi = "both" if tuple(hemispheres) == HEMISPHERES else hemispheres[0]
+    return _choice(
+        source.index.fingerprint, str(cache_dir()), tuple(participants), hemi, SEPARATOR.join(rois), values, source
+    )
+
+
+def chosen_spec(choice: Choice) -> ConceptsSpec:
+    """Return the one run that the form means."""
+    spec = choice.specs[0]
+    assert isinstance(spec, ConceptsSpec)
+    return spec
+
+
+# A page asks at every click. Not for long: the file behind weights or texts may change.
+@st.cache_data(show_spinner=False, ttl="1m", max_entries=64)
+def _choice(
+    fingerprint: str,
+    cache: str,
+    participants: tuple[str, ...],
+    hemi: str,
+    rois: str,
+    values: dict[str, Any],
+    _source: Source,
+) -> Choice:
+    subject = SEPARATOR.join(participants)
+    spec = make_spec("concepts", _source.dataset, _source.index, subject=subject, hemi=hemi, roi=rois, **values)
+    return Choice((("concepts", spec),), ())
+
+
+def _usual_selection(source: Source, subject: str) -> str:
+    return usual_selection(Place(source.dataset, source.index, subject, None, None, False))
+
+
+def _pick_participants(source: Source) -> list[str]:
+    subjects = list(source.dataset.subjects)
+    follow("participants", source.key, subjects)
+    say_unknown("participants", subjects, "participant")
+    return st.multiselect(
+        "Participants",
+        subjects,
+        default=subjects,
+        **bound("participants"),
+        help="Whose brains are to have concepts in common. Each gets decoders of their own.",
+        width=WIDE,
+    )
+
+
+def _pick_rois(source: Source, participants: list[str]) -> list[str]:
+    counts = roi_counts(source, participants or source.dataset.subjects[:1])
+    counts = counts[counts["vertices"] >= MIN_ROI_VERTICES]
+    options = [ALL_VERTICES, *counts["roi"].drop_duplicates()]
+    follow("concept_roi", source.key, [ALL_VERTICES])
+    say_unknown("concept_roi", options, "ROI")
+    return st.multiselect(
+        "ROIs",
+        options,
+        default=[ALL_VERTICES],
+        **bound("concept_roi"),
+        help="Where vertices are taken from: every vertex, or some ROIs, which every participant must have.",
+        width=PIXELS,
+    )
+
+
+def _image_text_settings(source: Source, suggested: str) -> dict[str, Any]:
+    """Draw the choice of the image-text network, its weights and the texts."""
+    networks = list(dict.fromkeys([suggested, *CLIP_NETWORKS]))
+    follow("clip_network", source.key, suggested)
+    say_unknown("clip_network", networks, "network")
+    network = st.selectbox(
+        "Image-text network",
+        networks,
+        **bound("clip_network"),
+        help="Pictures and texts become points of its space, which responses are decoded into. clip_compact is small "
+        "and comes with brainviz; it knows the demo's pictures alone.",
+        width=PIXELS,
+    )
+    defaults = default_settings("concepts", source.dataset, network)
+    weights = list(
+        dict.fromkeys([defaults["clip_weights"], default_clip_weights(network), "random", *load_config().weights])
+    )
+    follow("clip_weights", (source.key, network), defaults["clip_weights"])
+    say_unknown("clip_weights", weights, "weights")
+    chosen = st.selectbox(
+        "Its weights",
+        weights,
+        **bound("clip_weights"),
+        help="openai: fetched once through open_clip. demo: the compact network's own. Name your own files in the "
+        "table [weights] of brainviz.toml.",
+        width=PIXELS,
+    )
+    texts = list(text_names())
+    follow("texts", (source.key, network), defaults["texts"])
+    say_unknown("texts", texts, "texts")
+    described = st.selectbox(
+        "Described by",
+        texts,
+        index=texts.index(defaults["texts"]) if defaults["texts"] in texts else 0,
+        **bound("texts"),
+        help="Words or captions that concepts are described by. Name your own lists, or COCO's captions, in the table "
+        "[texts] of brainviz.toml.",
+        width=PIXELS,
+    )
+    return {"clip_network": network, "clip_weights": chosen, "texts": described}

@@ -1,0 +1,159 @@
+"""Part of the Concepts page that lays vertices out by their decoding weights, side by side with the cortex."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from numpy.typing import NDArray
+
+from brainviz.datasets.base import HEMISPHERES
+from brainviz.figures.concepts import weight_map
+from brainviz.figures.contact_sheet import contact_sheet
+from brainviz.figures.style import PLOTLY_CONFIG
+from brainviz.runs import share
+from brainviz.ui.binding import bound
+from brainviz.ui.brain import has_place, picked
+from brainviz.ui.concept_results import ConceptResults, unit_weights
+from brainviz.ui.concept_search import picture_vectors
+from brainviz.ui.concept_view import show_cortex
+from brainviz.ui.downloads import figure_downloads
+
+#: What the points' colours can mean.
+COLOURS = ("concept", "subject", "hemi", "roi")
+
+#: Pictures of a selection, most and least associated each.
+PICTURES = 10
+
+#: ROIs that overlap with others name no vertex.
+PASSED_OVER = ("early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal", "early-visual")
+
+
+def show_weight_space(shown: ConceptResults) -> None:
+    """Draw the map of weights; what is lassoed there is shown on the cortex, and what is picked there, here."""
+    if not shown.has(share.MAP):
+        st.info("This run has no map: it was asked for without one, or has too few vertices.", icon=":material/info:")
+        return
+    colour = st.segmented_control("Colour", COLOURS, default="concept", required=True, **bound("map_colour"))
+    table = map_table(shown)
+    patch = _on_map(shown, table)
+    figure = weight_map(table, shown.provenance, colour=str(colour or "concept"), highlight=patch)
+    selected: Any = st.plotly_chart(
+        figure,
+        config=PLOTLY_CONFIG,
+        theme=None,
+        key="weight_map",
+        on_select="rerun",
+        selection_mode=("lasso", "box"),
+        alt="Vertices by their decoding weights",
+    )
+    st.caption(
+        f"UMAP on the cosine distance of decoding weights, of {len(table):,} vertices: as many of concepts as others, "
+        "where there are so many. Draw round vertices to see what they have in common, and where they lie. Vertices "
+        "picked on the cortex have a ring here."
+    )
+    figure_downloads("Map", table, figure, [shown.spec], f"{shown.stem}_weights", shown.provenance)
+    points = [int(point["customdata"][0]) for point in selected.selection.points if point.get("customdata")]
+    if points:
+        _show_selection(shown, np.array(points))
+    elif has_place(shown.source.dataset.mesh):
+        st.markdown("**Cortex**")
+        st.caption("Concepts of the vertices: pick a vertex, or draw round a patch, to see where it lies in the map.")
+        inside = shown.points["concept"] >= 0
+        values = shown.points[["subject", "hemi", "column", "position"]].assign(
+            value=np.where(inside, _own_cosines(shown), np.nan)
+        )
+        show_cortex(shown, values, "cosine with the own concept", f"{shown.stem}_own")
+
+
+def map_table(shown: ConceptResults) -> pd.DataFrame:
+    """Return the mapped vertices: ``x y concept subject hemi roi point``."""
+    return _map_table(shown.run.id, tuple(shown.table["name"]), shown)
+
+
+@st.cache_data(show_spinner=False, max_entries=8)
+def _map_table(run_id: str, names: tuple[str, ...], _shown: ConceptResults) -> pd.DataFrame:
+    drawn, places = (np.load(_shown.run.file(name)) for name in (share.MAP_POINTS, share.MAP))
+    points = _shown.points.iloc[drawn]
+    concept = ["none" if number < 0 else names[number] for number in points["concept"]]
+    return pd.DataFrame(
+        {
+            "x": places[:, 0],
+            "y": places[:, 1],
+            "concept": concept,
+            "subject": points["subject"].to_numpy(),
+            "hemi": points["hemi"].to_numpy(),
+            "roi": _rois(_shown)[drawn],
+            "point": drawn,
+        }
+    )
+
+
+def _rois(shown: ConceptResults) -> NDArray[np.object_]:
+    """Return one ROI of every vertex; empty where it is in none. Streams and unions name no vertex."""
+    names = np.full(len(shown.points), "", dtype=object)
+    for subject in shown.subjects:
+        for hemi in HEMISPHERES:
+            own = np.flatnonzero((shown.points["subject"] == subject) & (shown.points["hemi"] == hemi))
+            if not len(own):
+                continue
+            columns = shown.points["column"].to_numpy()[own]
+            for roi, mask in shown.source.dataset.rois(subject, hemi).items():
+                if roi not in PASSED_OVER:
+                    free = mask[columns] & (names[own] == "")
+                    names[own[free]] = roi
+    return names
+
+
+def _own_cosines(shown: ConceptResults) -> NDArray[np.float32]:
+    """Return the cosine of every vertex's weights with its own concept; 0 where it has none."""
+    labels = shown.points["concept"].to_numpy()
+    inside = np.flatnonzero(labels >= 0)
+    cosines = np.zeros(len(labels), np.float32)
+    directions = np.asarray(shown.directions)
+    weights = unit_weights(shown.run.id, shown.spec)
+    cosines[inside] = np.einsum("np,np->n", weights[inside], directions[labels[inside]])
+    return cosines
+
+
+def _on_map(shown: ConceptResults, table: pd.DataFrame) -> list[int]:
+    """Return the mapped points that are picked on the cortex."""
+    chosen = picked()
+    if chosen is None:
+        return []
+    hemi, vertices = chosen
+    points = shown.points.iloc[table["point"]]
+    here = (points["hemi"] == hemi) & points["position"].isin(vertices)
+    who = st.session_state.get("who")
+    if who in shown.subjects:
+        here &= points["subject"] == who
+    found: list[int] = table["point"].to_numpy()[here.to_numpy()].tolist()
+    if not found:
+        st.caption("None of the picked vertices is among those that are mapped.")
+    return found
+
+
+def _show_selection(shown: ConceptResults, points: NDArray[np.int64]) -> None:
+    """Draw what the selected vertices have in common: pictures, and where they lie."""
+    direction = unit_weights(shown.run.id, shown.spec)[points].mean(axis=0)
+    cosines = picture_vectors(shown) @ (direction / max(float(np.linalg.norm(direction)), 1e-12))
+    order = np.argsort(-cosines, kind="stable")
+    st.subheader(f"{len(points)} selected vertices")
+    for label, numbers in (
+        ("Pictures most like their mean direction", order[:PICTURES]),
+        ("Least like it", order[::-1][:PICTURES]),
+    ):
+        labels = [f"{cosines[number]:.2f}".replace("-", "−") for number in numbers]
+        st.caption(label)
+        st.image(contact_sheet(shown.thumbnails(numbers.tolist()), columns=PICTURES, labels=labels), width="stretch")
+    chosen = shown.points.iloc[points]
+    counts = chosen.assign(concept=np.where(chosen["concept"] < 0, "none", chosen["concept"].astype(str)))
+    st.dataframe(
+        counts.groupby(["subject", "hemi", "concept"]).size().rename("vertices").reset_index(), hide_index=True
+    )
+    values = shown.vertex_cosines(direction)
+    mask = np.zeros(len(values), bool)
+    mask[points] = True
+    show_cortex(shown, values.assign(value=values["value"].where(mask)), "selected vertices", f"{shown.stem}_selected")

@@ -1,0 +1,364 @@
+"""Part of the Concepts page about one concept: pictures, words, areas, vertices, and what people wrote of it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from numpy.typing import NDArray
+
+from brainviz.datasets.base import HEMISPHERES, MESH_VERTICES, MIN_ROI_VERTICES
+from brainviz.errors import BrainvizError
+from brainviz.figures.concepts import association_histogram, evidence_curve, roi_shares, text_bars
+from brainviz.figures.contact_sheet import binned_sheet, contact_sheet
+from brainviz.figures.meshes import onto
+from brainviz.figures.small_maps import MESH, small_maps
+from brainviz.figures.style import PLOTLY_CONFIG
+from brainviz.figures.surface import Scale
+from brainviz.runs.notes import MOST_NAME, MOST_NOTE, Note, write_note
+from brainviz.ui.binding import bound, keep_among
+from brainviz.ui.brain import has_place, show_brain, vertex_input
+from brainviz.ui.concept_results import ConceptResults
+from brainviz.ui.downloads import csv_text, download, figure_downloads, map_downloads
+from brainviz.ui.errors import plain, show_error
+from brainviz.ui.look import Look
+from brainviz.ui.map_picture import MapPicture
+from brainviz.ui.regions import regions_of, usual_borders
+
+#: Pictures in a row.
+ROW = 10
+
+#: Rows of pictures between the most and the least associated: where in the ranking, as a share of all.
+BETWEEN = {"at 1 %": 0.01, "at 10 %": 0.1, "in the middle": 0.5, "at 90 %": 0.9}
+
+#: What a vertex's colour can mean.
+QUANTITIES = {
+    "weights": "cosine of each vertex's decoding weights with the concept",
+    "members": "the same, of the concept's own vertices alone",
+}
+
+#: Pixels per inch of small maps on the page.
+SMALL_DPI = 130
+
+
+def show_concept(shown: ConceptResults) -> None:
+    """Draw everything about one concept."""
+    concept = pick_concept(shown)
+    if concept is None:
+        return
+    row = shown.table.iloc[concept]
+    name = str(row["name"])
+    _show_facts(shown, row)
+    _edit_note(shown, concept)
+    part = st.segmented_control(
+        "About", ["Pictures", "Words", "Cortex", "Areas"], default="Pictures", required=True, **bound("about")
+    )
+    parts = {"Words": _show_words, "Cortex": _show_cortex, "Areas": _show_areas}
+    parts.get(str(part), _show_pictures)(shown, concept, name)
+    _show_relatives(shown, concept)
+
+
+def pick_concept(shown: ConceptResults) -> int | None:
+    """Draw the choice of a concept; None where there is none."""
+    table = shown.table
+    if table.empty:
+        return None
+    numbers = table["concept"].tolist()
+    keep_among("concept", numbers, numbers[0])
+    names = dict(zip(numbers, table["name"], strict=True))
+    chosen: int = st.selectbox(
+        "Concept", numbers, format_func=lambda number: str(names[number]), **bound("concept"), width=420
+    )
+    return chosen
+
+
+def _show_facts(shown: ConceptResults, row: pd.Series) -> None:
+    with st.container(horizontal=True, gap="small"):
+        facts: list[tuple[str, str, str]] = [
+            ("Vertices", f"{int(row['n_vertices']):,}", f"core {int(row['n_core']):,}"),
+            ("Participants", f"{int(row['n_participants'])} of {len(shown.subjects)}", "who have a vertex of it"),
+            ("Left hemisphere", f"{row['share_left']:.0%}", "of its vertices"),
+            ("Consistency", _number(row["consistency"]), "cosine between participants' versions"),
+            ("Reseeded", _number(row["reseeded"]), "cosine between two halves of the seeds"),
+            ("Left out", _number(row["left_out"]), "found again without a participant: best cosine, mean"),
+            ("Evidence r", _number(row["evidence_r"]), "held-out responses against pictures"),
+        ]
+        for label, value, help_ in facts:
+            st.metric(label, value, help=help_, width=130)
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if np.isfinite(value) else "–"
+
+
+def _edit_note(shown: ConceptResults, concept: int) -> None:
+    """Draw the form for name, note and hiding; what is written goes beside the run."""
+    note = shown.notes.get(concept, Note())
+    if note.note:
+        st.info(plain(note.note).replace("\n", "  \n"), icon=":material/edit_note:")
+    with st.popover("Name, note, hide", icon=":material/edit:"), st.form(f"note_{shown.run.id[:12]}_{concept}"):
+        name = st.text_input("Name", note.name, max_chars=MOST_NAME, placeholder=str(concept))
+        text = st.text_area("Note", note.note, max_chars=MOST_NOTE)
+        hidden = st.checkbox("Hide from the overview", note.hidden)
+        st.caption("Kept beside the run, for everyone who uses this cache; the result itself is not touched.")
+        if st.form_submit_button("Save", icon=":material/save:"):
+            try:
+                write_note(shown.run, concept, Note(name.strip(), text.strip(), hidden))
+            except BrainvizError as error:
+                show_error(error)
+            else:
+                st.rerun()
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def _show_pictures(shown: ConceptResults, concept: int, name: str) -> None:
+    held_out = st.toggle("Held-out pictures only", **bound("held_out"), help="Those that no decoder was trained on.")
+    similarity, evidence = shown.similarity[concept], shown.evidence[concept]
+    offered = np.flatnonzero(shown.pictures["held_out"]) if held_out else np.arange(len(similarity))
+    ranked = offered[np.argsort(-similarity[offered], kind="stable")]
+    rows = rank_rows(ranked)
+    for label, numbers in rows.items():
+        st.caption(label)
+        st.image(_sheet(shown, numbers, similarity), width="stretch")
+    download(
+        "Pictures, PNG",
+        lambda: _png(binned_sheet([(label, shown.thumbnails(each)) for label, each in rows.items()])),
+        f"{shown.stem}_{concept}_pictures.png",
+        key="concept_pictures",
+    )
+    about = shown.pictures.iloc[ranked].assign(cosine=similarity[ranked], decoded=evidence[ranked])
+    download(
+        "Ranking, CSV",
+        lambda: csv_text(about.drop(columns="number"), shown.about(words=f"concept {name}")),
+        f"{shown.stem}_{concept}_ranking.csv",
+        key="concept_ranking",
+    )
+    st.caption(
+        "Pictures of all participants by the cosine of their embedding with the concept (the numbers), most associated "
+        "first. The least associated are as telling: what the concept is not."
+    )
+    left, right = st.columns(2)
+    provenance = shown.about(words=f"concept {name}")
+    with left:
+        figure = association_histogram(np.asarray(similarity), provenance, evidence=np.asarray(evidence), name=name)
+        st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="association", alt="Association of all pictures")
+    with right:
+        _show_evidence(shown, concept, name)
+
+
+def rank_rows(ranked: NDArray[np.integer], n: int = ROW) -> dict[str, list[int]]:
+    """Return pictures at several places of a ranking, place in words -> n pictures."""
+    if len(ranked) <= 2 * n:
+        return {"All pictures, most associated first": ranked.tolist()}
+    rows = {"Most associated": ranked[:n].tolist()}
+    for words, share in BETWEEN.items():
+        start = min(max(round(share * len(ranked)) - n // 2, n), len(ranked) - 2 * n)
+        rows[words.capitalize()] = ranked[start : start + n].tolist()
+    rows["Least associated"] = ranked[::-1][:n].tolist()
+    return rows
+
+
+def _sheet(shown: ConceptResults, numbers: Sequence[int], similarity: NDArray[np.floating]) -> NDArray[np.uint8]:
+    labels = [f"{similarity[number]:.2f}".replace("-", "−") for number in numbers]
+    return contact_sheet(shown.thumbnails(numbers), columns=ROW, labels=labels)
+
+
+def _png(picture: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "PNG")
+    return content.getvalue()
+
+
+@st.cache_data(show_spinner=False, max_entries=128)
+def _evidence_table(run_id: str, concept: int, _shown: ConceptResults) -> pd.DataFrame:
+    from brainviz.analyses.concept_measures import evidence_bins
+
+    bins = evidence_bins(_shown.similarity[concept], _shown.evidence[concept])
+    return pd.DataFrame([{"bin": f"{each.share:.0%}", **vars(each)} for each in bins])
+
+
+def _show_evidence(shown: ConceptResults, concept: int, name: str) -> None:
+    table = _evidence_table(shown.run.id, concept, shown)
+    if table.empty:
+        st.info("There are no held-out pictures with responses.", icon=":material/info:")
+        return
+    provenance = shown.about(words=f"concept {name}")
+    figure = evidence_curve(table, provenance, name=name)
+    st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="evidence", alt="What the responses say")
+    st.caption(
+        "What responses to held-out pictures say: cosine of what is decoded from them with the concept, mean over "
+        "pictures in ten bins of their own rank; intervals by bootstrap over pictures."
+    )
+    figure_downloads("Evidence", table, figure, [shown.spec], f"{shown.stem}_{concept}", provenance)
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def _show_words(shown: ConceptResults, concept: int, name: str) -> None:
+    cosines = np.asarray(shown.text_similarity[concept])
+    known = np.flatnonzero(np.isfinite(cosines))
+    if not len(known):
+        st.info("The network can read none of these texts. Choose others.", icon=":material/arrow_upward:")
+        return
+    provenance = shown.about(words=f"concept {name}")
+    texts = [shown.texts[row] for row in known]
+    figure = text_bars(texts, cosines[known], provenance, name=name)
+    st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="texts_chart", alt="Words of the concept")
+    st.caption(f"Cosine of the concept with {shown.spec.described_by.texts}, through the text encoder.")
+    table = pd.DataFrame({"text": texts, "cosine": cosines[known]}).sort_values("cosine", ascending=False)
+    figure_downloads("Words", table, figure, [shown.spec], f"{shown.stem}_{concept}", provenance)
+
+
+# --- cortex -----------------------------------------------------------------------------------------------------------
+
+
+def _show_cortex(shown: ConceptResults, concept: int, name: str) -> None:
+    quantity = st.segmented_control(
+        "Shown", list(QUANTITIES), default="weights", required=True, **bound("cortex_shows")
+    )
+    st.caption(f"Colour: {QUANTITIES[str(quantity or 'weights')]}.")
+    values = shown.vertex_cosines(np.asarray(shown.directions[concept]))
+    if quantity == "members":
+        values = values.assign(value=values["value"].where(shown.points["concept"] == concept))
+    show_cortex(shown, values, f"concept {name}", f"{shown.stem}_{concept}_{quantity}")
+
+
+def show_cortex(shown: ConceptResults, values: pd.DataFrame, title: str, stem: str) -> None:
+    """Draw a value per vertex of every participant: small maps of all, and one live.
+
+    Parameters
+    ----------
+    shown : ConceptResults
+    values : frame
+        ``subject hemi column position value``.
+    title, stem : str
+        Of the maps and of files.
+    """
+    mesh = shown.source.dataset.mesh
+    scale = cosine_scale(values["value"])
+    if has_place(mesh):
+        _show_small(shown, values, scale, title, stem)
+    subjects = [subject for subject in shown.subjects if (values["subject"] == subject).any()]
+    keep_among("who", subjects, subjects[0])
+    subject = st.selectbox("To turn and to click", subjects, **bound("who"), width=240)
+    provenance = shown.about(str(subject), title)
+    regions = regions_of(shown.source, str(subject))
+    if has_place(mesh):
+        vertex_input()
+    maps = (shown.brain_map(values, str(subject), title),)
+    look = show_brain(
+        maps,
+        mesh,
+        scale,
+        provenance,
+        Look(borders=usual_borders(regions, ()), surface="inflated"),
+        key="concept_brain",
+        regions=regions,
+    )
+    map_downloads(
+        maps[0].values,
+        maps[0].values,
+        MapPicture(maps, scale, provenance, look, regions, mesh),
+        [shown.spec],
+        label=scale.label,
+        stem=f"{stem}_{subject}",
+    )
+
+
+def cosine_scale(values: pd.Series) -> Scale:
+    """Return the scale of cosines, centred on 0, to the largest of nearly all of them."""
+    known = np.abs(values.dropna().to_numpy())
+    top = float(np.quantile(known, 0.995)) if len(known) else 1.0
+    limit = min(1.0, max(0.1, np.ceil(top * 10) / 10))
+    return Scale("cosine", -limit, limit, "diverging")
+
+
+def _show_small(shown: ConceptResults, values: pd.DataFrame, scale: Scale, title: str, stem: str) -> None:
+    n = MESH_VERTICES[MESH]
+    maps: dict[str, dict[str, NDArray[np.floating]]] = {}
+    for (subject, hemi), rows in values.groupby(["subject", "hemi"], sort=False):
+        inside = rows[(rows["position"] >= 0) & (rows["position"] < n)]
+        of_hemi = onto(inside["value"].to_numpy(np.float32), inside["position"].to_numpy(np.int64), n)
+        maps.setdefault(str(subject), {})[str(hemi)] = of_hemi
+    provenance = shown.about(words=title)
+    figure = small_maps(maps, scale, provenance)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=SMALL_DPI)
+    st.image(content.getvalue(), width="stretch")
+    from brainviz.figures.print_panels import panel_bytes
+
+    with st.popover("Files of all participants", icon=":material/download:"):
+        for kind in ("png", "svg", "pdf"):
+            download(
+                kind.upper(), partial(panel_bytes, figure, kind), f"{stem}_participants.{kind}", key=f"small_{kind}"
+            )
+
+
+# --- areas ------------------------------------------------------------------------------------------------------------
+
+
+def _show_areas(shown: ConceptResults, concept: int, name: str) -> None:
+    table = roi_table(shown, concept)
+    if table.empty:
+        st.info("The data set names no ROI with enough of these vertices.", icon=":material/info:")
+        return
+    provenance = shown.about(words=f"concept {name}")
+    figure = roi_shares(table, provenance, name=name)
+    st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="roi_shares", alt="Share of each ROI")
+    st.caption(
+        "Share of a ROI's used vertices that belong to the concept, a dot per participant. Chance is the concept's "
+        "share of all of the participant's used vertices. Neighbouring vertices are alike: no test is made."
+    )
+    figure_downloads("Areas", table, figure, [shown.spec], f"{shown.stem}_{concept}", provenance)
+
+
+def roi_table(shown: ConceptResults, concept: int) -> pd.DataFrame:
+    """Return which share of each ROI's used vertices belongs to a concept: ``hemi roi subject share chance n``."""
+    rows = []
+    for subject, own in shown.points.groupby("subject", sort=False):
+        chance = float((own["concept"] == concept).mean())
+        for hemi in HEMISPHERES:
+            here = own[own["hemi"] == hemi]
+            if here.empty:
+                continue
+            columns, inside = here["column"].to_numpy(), (here["concept"] == concept).to_numpy()
+            for roi, mask in shown.source.dataset.rois(str(subject), hemi).items():
+                of_roi = inside[mask[columns]]
+                if len(of_roi) >= MIN_ROI_VERTICES:
+                    share = float(of_roi.mean())
+                    about: dict[str, Any] = {"hemi": hemi, "roi": roi, "subject": subject}
+                    rows.append({**about, "share": share, "chance": chance, "n": len(of_roi)})
+    return pd.DataFrame(rows, columns=["hemi", "roi", "subject", "share", "chance", "n"])
+
+
+# --- other concepts ---------------------------------------------------------------------------------------------------
+
+
+def _show_relatives(shown: ConceptResults, concept: int) -> None:
+    """List the concepts that are nearest, and the one that is most its opposite; and participants, one by one."""
+    table = shown.table
+    cosines = np.asarray(shown.directions) @ np.asarray(shown.directions[concept])
+    others = table.assign(cosine=cosines)[table["concept"] != concept].sort_values("cosine", ascending=False)
+    left, right = st.columns(2)
+    if len(others):
+        left.markdown("**Nearest concepts, and the opposite**")
+        few = pd.concat([others.head(4), others.tail(1)]).drop_duplicates("concept")
+        left.dataframe(few[["name", "cosine", "n_vertices"]], hide_index=True, column_config=_TWO)
+    right.markdown("**Participants**")
+    own = shown.points[shown.points["concept"] == concept]
+    counts = own.groupby("subject").agg(vertices=("hemi", "size"), left=("hemi", lambda hemi: (hemi == "lh").sum()))
+    counts = counts.reindex(shown.subjects, fill_value=0).rename_axis("participant").reset_index()
+    right.dataframe(counts.assign(right=counts["vertices"] - counts["left"]), hide_index=True)
+
+
+_TWO = {"cosine": st.column_config.NumberColumn(format="%.2f")}
