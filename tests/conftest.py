@@ -19,13 +19,19 @@ from PIL import Image
 from brainviz.analyses.lateralization import mean_map
 from brainviz.datasets import open_dataset
 from brainviz.datasets.base import ALL_VERTICES, Dataset
+from brainviz.datasets.demo.drawing import draw_scene
+from brainviz.datasets.demo.plan import scene_of
+from brainviz.datasets.demo.scenes import CATEGORY_OF
+from brainviz.datasets.index import build_index
 from brainviz.datasets.splits import split_pictures
 from brainviz.datasets.tasks import split
 from brainviz.runs import lateralize, preparation
+from brainviz.runs.compute import compute
 from brainviz.runs.context import Context
 from brainviz.runs.landscape import landscape
 from brainviz.runs.processes import ProcessIdentity
-from brainviz.runs.remembered import load_dataset, load_task
+from brainviz.runs.remembered import load_dataset, load_task, memo_dir
+from brainviz.runs.requests import make_spec
 from brainviz.runs.spec_base import Spec
 from brainviz.runs.specs import ClassificationSpec, EncodingSpec, LandscapeSpec, LateralizationSpec
 from brainviz.runs.store import (
@@ -50,6 +56,22 @@ TINY_REST = 12
 
 #: The tiny classification task: its classes, and how many pictures each has. 12 of all are test pictures.
 TINY_CLASSES, TINY_PER_CLASS = ("cat", "dog", "fish", "owl"), 20
+
+#: The data set of shared concepts: which ROI likes which of the demo's categories. Everybody has the first three; the
+#: last is planted in the first two subjects only, and, as words, on the left only.
+SHARED_SUBJECTS = ("subj01", "subj02", "subj03", "subj04")
+SHARED_ROIS = {"FFA-1": "faces", "PPA": "places", "EBA": "food", "VWFA-1": "words"}
+SHARED_SETS = {"floc-faces": "FFA-1", "floc-places": "PPA", "floc-bodies": "EBA", "floc-words": "VWFA-1"}
+SHARED_ROI_SIZE, SHARED_REST = 8, 12
+
+#: Of every subject: pictures of each category that all see, and of its own; single-trial noise ceiling of the vertices
+#: that like something, 0.02 for all others.
+SHARED_SEEN, SHARED_OWN = 8, 22
+SHARED_CEILING = {"subj01": 0.8, "subj02": 0.8, "subj03": 0.8, "subj04": 0.5}
+
+#: What makes the runs quick, and finds what is planted all the same.
+SHARED_SETTINGS = {"n_seeds": 2, "iterations": 200, "decoder_learning_rate": 0.05, "decoder_temperature": 0.3}
+SHARED_SETTINGS |= {"input_noise": 2.0, "eps": 0.42, "scanned_eps": [0.35, 0.42, 0.5], "map_points": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -375,6 +397,148 @@ def finish_landscape_run(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
         return run
 
     return finish
+
+
+@pytest.fixture(scope="session")
+def shared_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a small data set with concepts that subjects share; tests must not change it.
+
+    Four subjects, both hemispheres, positions on fsaverage5, 120 of the demo's pictures each, 30 with each of four
+    categories as main object; 32 of them all subjects see, in an order of their own. ROIs have 8 vertices, which
+    respond to pictures of one category (`SHARED_ROIS`), each with a gain of its own, plus noise; 12 vertices in no ROI
+    hold noise alone. Words are planted on the left of subj01 and subj02: VWFA-1 holds noise elsewhere. The noise
+    ceiling of vertices that like something is 0.8, of subj04 0.5: `vertex_threshold` 0.6 leaves subj04 no vertex, 0.9
+    nobody. dataset.toml suggests `clip_compact`, its words for the demo, and `SHARED_SETTINGS`: 2
+    seeds, 200 steps, eps 0.42, no map of weights (`map_points=50` makes one, which takes seconds).
+    """
+    root = tmp_path_factory.mktemp("shared") / "shared"
+    categories = list(dict.fromkeys(SHARED_ROIS.values()))
+    wanted = SHARED_SEEN + SHARED_OWN * len(SHARED_SUBJECTS)
+    numbers: dict[str, list[int]] = {category: [] for category in categories}
+    number = 0
+    while any(len(found) < wanted for found in numbers.values()):
+        category = CATEGORY_OF[scene_of(number).main.kind]
+        if category in numbers and len(numbers[category]) < wanted:
+            numbers[category].append(number)
+        number += 1
+    for place, subject in enumerate(SHARED_SUBJECTS):
+        first = SHARED_SEEN + SHARED_OWN * place
+        seen = [
+            (number, category)
+            for category in categories
+            for number in numbers[category][:SHARED_SEEN] + numbers[category][first : first + SHARED_OWN]
+        ]
+        _write_sharer(root / subject, place, [seen[i] for i in np.random.default_rng(place).permutation(len(seen))])
+    settings = "".join(f"{name} = {value}\n" for name, value in SHARED_SETTINGS.items())
+    (root / "dataset.toml").write_text(
+        'name = "Shared"\nmesh = "fsaverage5"\n\n'
+        '[defaults]\nclip_network = "clip_compact"\nclip_weights = "demo"\ntexts = "demo-words"\n'
+        f'network = "alexnet_compact"\nweights = "demo"\nimage_size = 32\n{settings}'
+    )
+    return root
+
+
+@pytest.fixture(scope="session")
+def shared_dataset(shared_root: Path) -> Dataset:
+    """Return `shared_root`, opened."""
+    return open_dataset(shared_root)
+
+
+@pytest.fixture(scope="session")
+def computed_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cache folder of runs that tests computed, for other tests to copy (see `finish_concepts`)."""
+    return tmp_path_factory.mktemp("computed")
+
+
+@pytest.fixture
+def finish_concepts(cache: Path, shared_dataset: Dataset, computed_once: Path) -> Callable[..., Run]:
+    """Return a function that leaves a finished concepts run in the test's cache, and all that it builds on.
+
+    Without arguments: all four subjects of `shared_root` (see there for what is planted), both hemispheres, every ROI.
+    It takes another data set first, and settings as `make_spec` does (``subject``, ``hemi``, ``roi``, ``eps``,
+    ``vertex_threshold``, ``map_points``, ...); with ``kind``, the run is one of another kind about an image-text
+    network (``"decoder"`` with ``subject="subj01"``, say).
+
+    Runs are really computed, by the worker's own functions, once per test session for all tests that ask for the same
+    with the same data (some seconds the first time), and copied otherwise. It returns the concepts run; its embeddings
+    and decoders are ``Store().run_of(spec)`` of the specs in ``run.spec.decoders``, the texts those of
+    ``run.spec.described_by``.
+
+    The three categories that everybody has are found as concepts of 4 participants; words are noise, as a third other
+    participant lacks them (``min_participants=1`` finds 4 concepts). ``eps=0.01`` finds no concept at all, ``eps=1.9``
+    one giant, ``vertex_threshold=0.6`` leaves subj04 without vertices (and needs ``min_participants`` below 3 to find
+    anything).
+    """
+
+    def finish(dataset: Dataset | None = None, *, kind: str = "concepts", **settings: Any) -> Run:
+        dataset = dataset or shared_dataset
+        index = build_index(dataset, memo_dir())
+        return obtain(make_spec(kind, dataset, index, allow_files=True, **settings))
+
+    def obtain(spec: Spec) -> Run:
+        for needed in spec.dependencies():
+            obtain(needed)
+        run, kept = Store().run_of(spec), Store(computed_once).run_of(spec)
+        if not run.path.exists():
+            if kept.path.exists():
+                shutil.copytree(kept.path, run.path)
+            else:
+                _compute_here(run, spec)
+                shutil.copytree(run.path, kept.path)
+        return run
+
+    return finish
+
+
+def _compute_here(run: Run, spec: Spec) -> None:
+    """Compute a run in this process; what it builds on is done."""
+    me = ProcessIdentity.current()
+    with locked(run):
+        enqueue(run, spec, "cpu")
+    assert change_state(run, {"queued"}, "running", process=me, started=time.time())
+    result = compute(spec, Context(Store(), run.path, "cpu", lambda event: append_event(run, event)))
+    write_json(run.path / "result.json", result)
+    write_manifest(run, {"seconds": 1.0, "device": "cpu", "host": socket.gethostname()}, me)
+    assert run.state == "done"
+
+
+def _write_sharer(folder: Path, number: int, seen: list[tuple[int, str]]) -> None:
+    """Write one subject of `shared_root`: what is seen are numbers of the demo's pictures, with their categories."""
+    rng = np.random.default_rng([7, number])
+    for part in ("training_split/training_images", "training_split/training_fmri", "roi_masks", "noise_ceiling"):
+        (folder / part).mkdir(parents=True)
+    for place, (picture, _) in enumerate(seen, start=1):
+        name = f"training_split/training_images/train-{place:04d}_nsd-{picture:05d}.png"
+        draw_scene(scene_of(picture)).save(folder / name, compress_level=1)
+    shown = np.array([category for _, category in seen])
+    for side, hemi in enumerate(("lh", "rh")):
+        owner = np.repeat([*SHARED_ROIS, ""], [*[SHARED_ROI_SIZE] * len(SHARED_ROIS), SHARED_REST])
+        positions = np.sort(rng.choice(MESH_SIZE, len(owner), replace=False))
+        responses, ceiling = rng.standard_normal((len(seen), len(owner))), np.full(len(owner), 0.02)
+        for roi, category in SHARED_ROIS.items():
+            if category == "words" and (number > 1 or side):
+                continue
+            liked = (shown == category).astype(float)
+            liked = (liked - liked.mean()) / liked.std()
+            share = SHARED_CEILING[folder.name]
+            columns = np.flatnonzero(owner == roi)
+            responses[:, columns] *= np.sqrt(1 - share)
+            responses[:, columns] += np.sqrt(share) * liked[:, None]
+            responses[:, columns] *= rng.uniform(0.5, 2, len(columns))
+            ceiling[columns] = share
+        np.save(folder / f"training_split/training_fmri/{hemi}_training_fmri.npy", responses.astype(np.float32))
+        np.save(folder / f"noise_ceiling/{hemi}_noise_ceiling.npy", ceiling.astype(np.float32))
+        masks = {"all-vertices": np.ones(len(owner), np.int64)}
+        masks |= {name: (owner == roi).astype(np.int64) for name, roi in SHARED_SETS.items()}
+        for name, mask in masks.items():
+            on_mesh = np.zeros(MESH_SIZE, np.int64)
+            on_mesh[positions] = mask
+            np.save(folder / f"roi_masks/{hemi}.{name}_fsaverage_space.npy", on_mesh)
+            if name in SHARED_SETS:
+                np.save(folder / f"roi_masks/{hemi}.{name}_challenge_space.npy", mask)
+    for name, roi in SHARED_SETS.items():
+        mapping = np.array({0: "Unknown", 1: roi}, dtype=object)
+        np.save(folder / f"roi_masks/mapping_{name}.npy", mapping, allow_pickle=True)
 
 
 def _picture(rng: np.random.Generator) -> np.ndarray:

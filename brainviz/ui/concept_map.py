@@ -10,9 +10,9 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from brainviz.datasets.base import HEMISPHERES
-from brainviz.figures.concepts import weight_map
 from brainviz.figures.contact_sheet import contact_sheet
 from brainviz.figures.style import PLOTLY_CONFIG
+from brainviz.figures.weight_map import weight_map
 from brainviz.runs import share
 from brainviz.ui.binding import bound
 from brainviz.ui.brain import has_place, picked

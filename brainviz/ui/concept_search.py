@@ -8,7 +8,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from brainviz.errors import BrainvizError
-from brainviz.figures.concepts import text_bars
+from brainviz.figures.concept_details import text_bars
 from brainviz.figures.contact_sheet import contact_sheet
 from brainviz.figures.style import PLOTLY_CONFIG
 from brainviz.runs.concept_specs import ClipFields
@@ -50,7 +50,7 @@ def show_search(shown: ConceptResults) -> None:
     if not shown.table.empty:
         names = shown.table["name"].tolist()
         cosines = np.asarray(shown.directions) @ vector
-        figure = text_bars(names, cosines, shown.about(words=f"“{text}”"), name=f"“{text}”")
+        figure = text_bars(names, cosines, shown.about(words=f"“{text}”"), name=str(text))
         st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="found_concepts", alt="Concepts like the text")
         table = pd.DataFrame({"concept": shown.table["concept"], "name": names, "cosine": cosines})
         figure_downloads(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from brainviz.datasets.base import HEMISPHERES, MESH_VERTICES, MIN_ROI_VERTICES
 from brainviz.errors import BrainvizError
-from brainviz.figures.concepts import association_histogram, evidence_curve, roi_shares, text_bars
+from brainviz.figures.concept_details import association_histogram, evidence_curve, roi_shares, text_bars
 from brainviz.figures.contact_sheet import binned_sheet, contact_sheet
 from brainviz.figures.meshes import onto
 from brainviz.figures.small_maps import MESH, small_maps

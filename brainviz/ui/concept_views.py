@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from brainviz.figures.concepts import concept_chart, concept_matrix, scan_chart
+from brainviz.figures.concept_scan import scan_chart
+from brainviz.figures.concepts import concept_chart, concept_matrix
 from brainviz.figures.contact_sheet import contact_sheet
 from brainviz.figures.decoding import loss_curves, retrieval_curves
 from brainviz.figures.style import PLOTLY_CONFIG

@@ -30,6 +30,9 @@ BILATERAL_FIELD_SHARE = 0.4
 #: Subjects in whom `FOOD_PATCH` prefers food; in the others it has no preference.
 FOOD_SUBJECTS = ("subj01", "subj03")
 
+#: By how much random weights of categories are smaller in vertices without a preference.
+UNDECIDED = 0.8
+
 #: Preferred category of each category area.
 PREFERENCE: dict[str, str] = {
     "EBA": "bodies",
@@ -144,14 +147,19 @@ def _preferences(subject: str, area: NDArray[np.str_]) -> NDArray[np.str_]:
 
 
 def _category_weights(subject: str, area: NDArray[np.str_], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return weights (v, kinds): 1 for the preferred category, else 0.2 for any object, and small random ones."""
+    """Return weights (v, kinds): 1 for the preferred category, else 0.2 for any object, and small random ones.
+
+    Those of whole categories are smallest in vertices without a preference: else some of them would prefer food, or
+    faces, by chance, and an axis planted in two subjects would be found in all.
+    """
     category = np.array([CATEGORY_OF[kind] for kind in KINDS])
     of_category = 0.15 * rng.standard_normal((len(area), len(CATEGORIES)))
     weights = 0.1 * rng.standard_normal((len(area), len(KINDS)))
-    weights += of_category[:, [list(CATEGORIES).index(name) for name in category]]
+    numbers = [list(CATEGORIES).index(name) for name in category]
+    weights += of_category[:, numbers]
     preferred = _preferences(subject, area)
     weights += preferred[:, None] == category
-    weights[preferred == ""] += 0.2
+    weights[preferred == ""] += 0.2 - UNDECIDED * of_category[preferred == ""][:, numbers]
     return weights
 
 
