@@ -62,7 +62,7 @@ TINY_CLASSES, TINY_PER_CLASS = ("cat", "dog", "fish", "owl"), 20
 SHARED_SUBJECTS = ("subj01", "subj02", "subj03", "subj04")
 SHARED_ROIS = {"FFA-1": "faces", "PPA": "places", "EBA": "food", "VWFA-1": "words"}
 SHARED_SETS = {"floc-faces": "FFA-1", "floc-places": "PPA", "floc-bodies": "EBA", "floc-words": "VWFA-1"}
-SHARED_ROI_SIZE, SHARED_REST = 8, 12
+SHARED_ROI_SIZE, SHARED_REST = 20, 12
 
 #: Of every subject: pictures of each category that all see, and of its own; single-trial noise ceiling of the vertices
 #: that like something, 0.02 for all others.
@@ -71,7 +71,7 @@ SHARED_CEILING = {"subj01": 0.8, "subj02": 0.8, "subj03": 0.8, "subj04": 0.5}
 
 #: What makes the runs quick, and finds what is planted all the same.
 SHARED_SETTINGS = {"n_seeds": 2, "iterations": 200, "decoder_learning_rate": 0.05, "decoder_temperature": 0.3}
-SHARED_SETTINGS |= {"input_noise": 2.0, "eps": 0.42, "scanned_eps": [0.35, 0.42, 0.5], "map_points": 0}
+SHARED_SETTINGS |= {"input_noise": 6.0, "eps": 0.4, "scanned_eps": [0.3, 0.4, 0.5], "map_points": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -404,12 +404,12 @@ def shared_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a small data set with concepts that subjects share; tests must not change it.
 
     Four subjects, both hemispheres, positions on fsaverage5, 120 of the demo's pictures each, 30 with each of four
-    categories as main object; 32 of them all subjects see, in an order of their own. ROIs have 8 vertices, which
+    categories as main object; 32 of them all subjects see, in an order of their own. ROIs have 20 vertices, which
     respond to pictures of one category (`SHARED_ROIS`), each with a gain of its own, plus noise; 12 vertices in no ROI
     hold noise alone. Words are planted on the left of subj01 and subj02: VWFA-1 holds noise elsewhere. The noise
     ceiling of vertices that like something is 0.8, of subj04 0.5: `vertex_threshold` 0.6 leaves subj04 no vertex, 0.9
-    nobody. dataset.toml suggests `clip_compact`, its words for the demo, and `SHARED_SETTINGS`: 2
-    seeds, 200 steps, eps 0.42, no map of weights (`map_points=50` makes one, which takes seconds).
+    nobody. dataset.toml suggests `clip_compact`, its words for the demo, and `SHARED_SETTINGS`: 2 seeds, 200 steps,
+    eps 0.4, no map of weights (`map_points=50` makes one, which takes seconds).
     """
     root = tmp_path_factory.mktemp("shared") / "shared"
     categories = list(dict.fromkeys(SHARED_ROIS.values()))
@@ -445,13 +445,25 @@ def shared_dataset(shared_root: Path) -> Dataset:
 
 
 @pytest.fixture(scope="session")
-def computed_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a cache folder of runs that tests computed, for other tests to copy (see `finish_concepts`)."""
-    return tmp_path_factory.mktemp("computed")
+def computed_once(tmp_path_factory: pytest.TempPathFactory, shared_dataset: Dataset) -> Path:
+    """Return a cache folder of runs that tests computed, for other tests to copy (see `finish_concepts`).
+
+    The digests of `shared_root`'s files are remembered there.
+    """
+    folder = tmp_path_factory.mktemp("computed")
+    build_index(shared_dataset, memo_dir(folder))
+    return folder
 
 
 @pytest.fixture
-def finish_concepts(cache: Path, shared_dataset: Dataset, computed_once: Path) -> Callable[..., Run]:
+def shared_cache(cache: Path, computed_once: Path) -> Path:
+    """Return the test's cache, which remembers the digests of `shared_root`'s files: half a second less."""
+    shutil.copytree(memo_dir(computed_once), memo_dir(cache), dirs_exist_ok=True)
+    return cache
+
+
+@pytest.fixture
+def finish_concepts(shared_cache: Path, shared_dataset: Dataset, computed_once: Path) -> Callable[..., Run]:
     """Return a function that leaves a finished concepts run in the test's cache, and all that it builds on.
 
     Without arguments: all four subjects of `shared_root` (see there for what is planted), both hemispheres, every ROI.
@@ -464,10 +476,10 @@ def finish_concepts(cache: Path, shared_dataset: Dataset, computed_once: Path) -
     and decoders are ``Store().run_of(spec)`` of the specs in ``run.spec.decoders``, the texts those of
     ``run.spec.described_by``.
 
-    The three categories that everybody has are found as concepts of 4 participants; words are noise, as a third other
-    participant lacks them (``min_participants=1`` finds 4 concepts). ``eps=0.01`` finds no concept at all, ``eps=1.9``
-    one giant, ``vertex_threshold=0.6`` leaves subj04 without vertices (and needs ``min_participants`` below 3 to find
-    anything).
+    The three categories that everybody has are found as concepts of 4 participants, 160 vertices each; the 40 vertices
+    that like words are noise, as only one other participant has them (with ``min_participants=1`` they are the fourth
+    concept). ``eps=0.01`` finds no concept at all, ``eps=1.9`` one giant, ``vertex_threshold=0.6`` leaves subj04
+    without vertices (and needs ``min_participants`` below 3 to find anything).
     """
 
     def finish(dataset: Dataset | None = None, *, kind: str = "concepts", **settings: Any) -> Run:

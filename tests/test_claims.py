@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from brainviz.analyses.concepts import concept_vectors, shared_dbscan
 from brainviz.analyses.lateralization import paired_estimate
 from brainviz.cli import main
+from brainviz.datasets import open_dataset
+from brainviz.datasets.demo.responses import FOOD_SUBJECTS
 from brainviz.encoding.statistics import bootstrap_weights
+from brainviz.runs import share
+from brainviz.runs.concept_specs import ConceptsSpec
+from brainviz.runs.embed import read_embeddings
 from brainviz.runs.lateralize import read_index
 from brainviz.runs.store import Store
 
@@ -20,6 +27,9 @@ pytestmark = pytest.mark.slow
 
 #: Median over neurons of cross-validated r at fire7, from SOURCE.md of the macaque data: an independent measurement.
 REFERENCE = {"subj01": 0.589, "subj02": 0.507, "subj03": 0.557}
+
+#: Categories that areas of all of the demo's subjects prefer.
+PLANTED_IN_ALL = ("faces", "bodies", "places", "words")
 
 
 @pytest.fixture
@@ -87,3 +97,59 @@ def test_networks_of_early_areas_look_at_the_opposite_half(cache: Path, capsys: 
     )
     face, _ = index("rh", "FFA-1", "contrastive")
     assert abs(face["index"]) < abs(right["index"]) / 2
+
+
+def test_planted_categories_are_the_concepts_that_all_participants_share(
+    cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the demo: faces, bodies, places and words prefer areas of all four subjects, food of two, shapes of none."""
+    assert main(["concepts", "--json", "--dataset", "demo"]) == 0
+    run = Store().get(json.loads(capsys.readouterr().out.splitlines()[-1])["run"])
+    spec = run.spec
+    assert isinstance(spec, ConceptsSpec)
+    table, pictures = (pd.read_parquet(run.file(name)) for name in (share.CONCEPTS, share.PICTURES))
+    embeddings = {each.subject: read_embeddings(Store().run_of(each.embedding)) for each in spec.decoders}
+    vectors = np.stack([embeddings[row.subject][row.row] for row in pictures.itertuples()]).astype(np.float64)
+    holding = _holding(pictures["picture"].tolist(), spec)
+    axes = {}
+    for category, inside in holding.items():
+        axis = vectors[inside].mean(axis=0) - vectors[~inside].mean(axis=0)
+        axes[category] = axis / np.linalg.norm(axis)
+
+    directions, similarity = np.load(run.file(share.DIRECTIONS)), np.load(run.file(share.SIMILARITY))
+    found = {category: int(np.argmax(directions @ axes[category])) for category in PLANTED_IN_ALL}
+    assert len(set(found.values())) == len(PLANTED_IN_ALL)
+    for category, concept in found.items():
+        ranked, inside = np.argsort(-similarity[concept]), holding[category]
+        row = table.iloc[concept]
+        print(category, directions[concept] @ axes[category], inside[ranked[:20]].sum(), inside[ranked[-20:]].sum())
+        print(row.to_dict())
+        assert directions[concept] @ axes[category] > 0.8
+        assert row["n_participants"] == 4
+        assert inside[ranked[:20]].mean() >= 0.9
+        assert inside[ranked[-20:]].mean() <= 0.1
+    assert table.iloc[found["words"]]["share_left"] > 0.6  # as planted: words lean left
+    assert (directions @ axes["food"] < 0.5).all()
+
+    # With one other participant asked for, food is there: nearly all of it in the two who have it.
+    points = share.read_points([Store().run_of(decoder) for decoder in spec.decoders])
+    labels = shared_dbscan(points.vectors, points.who, spec.eps, 1)
+    food = int(np.argmax(concept_vectors(points.vectors, labels) @ axes["food"]))
+    counts = np.bincount(points.who[labels == food], minlength=4)
+    having = [decoder.subject in FOOD_SUBJECTS for decoder in spec.decoders]
+    assert counts[having].min() >= 20
+    assert counts[np.logical_not(having)].sum() <= 0.05 * counts.sum()
+
+    # Decoded from responses, held-out pictures are found far more often than by chance.
+    for decoder in spec.decoders:
+        result = Store().run_of(decoder).result()
+        assert result["top1_low"] > 10 * result["top1_chance"]
+
+
+def _holding(pictures: list[str], spec: ConceptsSpec) -> dict[str, NDArray[np.bool_]]:
+    """Return which pictures hold an object of each category, as the demo's own tables say."""
+    objects = pd.concat(
+        [pd.read_csv(open_dataset("demo").root / each.subject / "truth" / "objects.csv") for each in spec.decoders]
+    )
+    known = objects.groupby("category")["picture"].agg(set)
+    return {str(category): np.array([name in names for name in pictures]) for category, names in known.items()}

@@ -33,6 +33,9 @@ NSD_STIMULI = "nsd_stim_info_merged.csv"
 
 _SUFFIXES = (".txt", ".csv", ".json")
 
+#: UTF-8, with or without the mark that spreadsheets write before the first letter.
+_ENCODING = "utf-8-sig"
+
 
 @dataclass(frozen=True)
 class Texts:
@@ -97,8 +100,9 @@ def open_texts(name: str, *, allow_path: bool = True) -> Texts:
             got=str(path),
             expected=f"a file that ends with {', '.join(_SUFFIXES)}, or one of {', '.join(text_names())}",
         )
-    state = path.stat()
-    return _read(name, path, state.st_size, state.st_mtime_ns)
+    beside = path.with_name(NSD_STIMULI)
+    read = [path, beside] if path.suffix == ".json" and beside.is_file() else [path]
+    return _read(name, path, tuple((each.stat().st_size, each.stat().st_mtime_ns) for each in read))
 
 
 @lru_cache(maxsize=len(OWN_TEXTS))
@@ -114,7 +118,7 @@ def _own(name: str) -> Texts:
 
 # A page asks at every click.
 @lru_cache(maxsize=8)
-def _read(name: str, path: Path, _size: int, _changed: int) -> Texts:
+def _read(name: str, path: Path, _states: tuple[tuple[int, int], ...]) -> Texts:
     try:
         if path.suffix == ".json":
             found = _coco(name, path)
@@ -133,12 +137,12 @@ def _read(name: str, path: Path, _size: int, _changed: int) -> Texts:
 
 
 def _listed(name: str, path: Path) -> Texts:
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    lines = (line.strip() for line in path.read_text(encoding=_ENCODING).splitlines())
     return _gathered(name, [(line, "") for line in lines if line and not line.startswith("#")])
 
 
 def _table(name: str, path: Path) -> Texts:
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding=_ENCODING, newline="") as file:
         table = csv.DictReader(file)
         columns = table.fieldnames or []
         column = next((known for known in ("caption", "text") if known in columns), None)
@@ -148,14 +152,14 @@ def _table(name: str, path: Path) -> Texts:
 
 
 def _coco(name: str, path: Path) -> Texts:
-    annotations: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["annotations"]
+    annotations: list[dict[str, Any]] = json.loads(path.read_text(encoding=_ENCODING))["annotations"]
     stimuli = path.with_name(NSD_STIMULI)
     if not stimuli.is_file():
-        return _gathered(name, [(str(one["caption"]), "") for one in annotations])
-    with stimuli.open(encoding="utf-8", newline="") as file:
+        return _gathered(name, [(str(one["caption"] or ""), "") for one in annotations])
+    with stimuli.open(encoding=_ENCODING, newline="") as file:
         names = {int(row["cocoId"]): f"nsd-{int(row['nsdId']):05d}" for row in csv.DictReader(file)}
     known = [one for one in annotations if int(one["image_id"]) in names]
-    return _gathered(name, [(str(one["caption"]), names[int(one["image_id"])]) for one in known])
+    return _gathered(name, [(str(one["caption"] or ""), names[int(one["image_id"])]) for one in known])
 
 
 def _gathered(name: str, about: list[tuple[str, str]]) -> Texts:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MESH = "fsaverage5"
 
 #: Participants beside each other, at most; width and height of one, inches.
-COLUMNS, WIDTH, HEIGHT = 4, 2.6, 1.5
+COLUMNS, WIDTH, HEIGHT = 2, 5.0, 2.2
 
 
 def small_maps(maps: Mapping[str, Mapping[str, NDArray[np.floating]]], scale: Scale, provenance: Provenance) -> Figure:

@@ -229,7 +229,7 @@ def resolve_weights(network: str, weights: str, *, allow_path: bool = True) -> R
     if weights == "random":
         return ResolvedWeights("random", "")
     if weights == "demo":
-        return _demo_weights(network)
+        return demo_weights(network, COMPACT, _COMPACT_WEIGHTS, "imagenet, random, or a file")
     if weights == "imagenet":
         return ResolvedWeights("imagenet", _imagenet_digest(network))
     return file_weights(weights, allow_path)
@@ -261,7 +261,7 @@ def load_backbone(network: str, weights_name: str, digest: str, path: Path | Non
     if weights_name == "imagenet":
         path = _imagenet_file(network)
     elif weights_name == "demo":
-        path = _demo_weights(network).path
+        path = demo_weights(network, COMPACT, _COMPACT_WEIGHTS, "imagenet, random, or a file").path
     if path is None:
         raise SpecError(
             f"The weights {weights_name!r} need a file.",
@@ -369,7 +369,7 @@ def _architecture(network: str, n_classes: int | None = None) -> nn.Module:
     if network == COMPACT:
         from brainviz.models.compact import AlexNetCompact
 
-        compact: nn.Module = AlexNetCompact(n_classes=n_classes or int(_compact_record()["n_classes"]))
+        compact: nn.Module = AlexNetCompact(n_classes=n_classes or int(training_record(_COMPACT_WEIGHTS)["n_classes"]))
         return compact
     from torchvision import models
 
@@ -419,21 +419,27 @@ def _with_todays_names(network: str, state: Mapping[str, Tensor]) -> dict[str, T
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 
-def _demo_weights(network: str) -> ResolvedWeights:
-    if network != COMPACT:
-        raise SpecError(
-            f"{network} has no demo weights.",
-            got="demo",
-            expected="imagenet, random, or a file",
-            mend=f"demo is for {COMPACT}.",
-        )
-    return ResolvedWeights("demo", str(_compact_record()["sha256"]), _COMPACT_WEIGHTS)
+def demo_weights(network: str, own: str, path: Path, others: str) -> ResolvedWeights:
+    """Return the weights that come with brainviz; raise `SpecError` unless the network is the one that they are for.
+
+    Parameters
+    ----------
+    network, own : str
+        The network in question, and the one that has them.
+    path : Path
+        Their file; what was recorded about them lies beside it.
+    others : str
+        What else there is for other networks, in words.
+    """
+    if network != own:
+        raise SpecError(f"{network} has no demo weights.", got="demo", expected=others, mend=f"demo is for {own}.")
+    return ResolvedWeights("demo", str(training_record(path)["sha256"]), path)
 
 
 @cache
-def _compact_record() -> dict[str, Any]:
-    """Return what the script that trained the compact network wrote about it."""
-    record = _COMPACT_WEIGHTS.with_suffix(".json")
+def training_record(path: Path) -> dict[str, Any]:
+    """Return what the script that trained a compact network wrote about its weights."""
+    record = path.with_suffix(".json")
     if not record.is_file():
         raise WeightsError(
             f"{record} is absent.", mend="it comes with brainviz: restore it from the repository, or train it again."

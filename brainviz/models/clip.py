@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import logging
 import re
 import zipfile
@@ -19,7 +18,14 @@ from numpy.typing import NDArray
 
 from brainviz.config import nearest
 from brainviz.errors import DatasetError, SpecError, WeightsError
-from brainviz.models.backbones import IMAGENET_MEAN, IMAGENET_STD, ResolvedWeights, file_weights
+from brainviz.models.backbones import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ResolvedWeights,
+    demo_weights,
+    file_weights,
+    training_record,
+)
 from brainviz.models.states import fill, read_state, require_digest
 
 if TYPE_CHECKING:
@@ -203,33 +209,10 @@ def resolve_clip_weights(network: str, weights: str, *, allow_path: bool = True)
     if weights == "random":
         return ResolvedWeights("random", "")
     if weights == "demo":
-        return _demo_weights(network)
+        return demo_weights(network, COMPACT_CLIP, _COMPACT_WEIGHTS, "openai, random, or a file")
     if weights == "openai":
         return ResolvedWeights("openai", _openai_digest(network))
     return file_weights(weights, allow_path, CLIP_WEIGHTS)
-
-
-def _demo_weights(network: str) -> ResolvedWeights:
-    if network != COMPACT_CLIP:
-        raise SpecError(
-            f"{network} has no demo weights.",
-            got="demo",
-            expected="openai, random, or a file",
-            mend=f"demo is for {COMPACT_CLIP}.",
-        )
-    return ResolvedWeights("demo", str(_compact_record()["sha256"]), _COMPACT_WEIGHTS)
-
-
-@cache
-def _compact_record() -> dict[str, Any]:
-    """Return what scripts/train_compact_clip.py wrote about the compact network."""
-    record = _COMPACT_WEIGHTS.with_suffix(".json")
-    if not record.is_file():
-        raise WeightsError(
-            f"{record} is absent.", mend="it comes with brainviz: restore it from the repository, or train it again."
-        )
-    content: dict[str, Any] = json.loads(record.read_text())
-    return content
 
 
 def _openai_digest(network: str) -> str:
@@ -284,7 +267,7 @@ def load_clip(network: str, weights_name: str, digest: str, path: Path | None = 
         _require_openai(network, digest)
         quick, path = bool(_published(network)["openai"].get("quick_gelu")), _openai_file(network)
     elif weights_name == "demo":
-        path = _demo_weights(network).path
+        path = demo_weights(network, COMPACT_CLIP, _COMPACT_WEIGHTS, "openai, random, or a file").path
     if path is None:
         raise SpecError(
             f"The weights {weights_name!r} need a file.",
@@ -667,7 +650,9 @@ class _Compact(ImageText):
     def __init__(self) -> None:
         from brainviz.models.compact_clip import CompactImageText
 
-        self._number_of = {word: number for number, word in enumerate(_compact_record()["words"], start=1)}
+        self._number_of = {
+            word: number for number, word in enumerate(training_record(_COMPACT_WEIGHTS)["words"], start=1)
+        }
         super().__init__(COMPACT_CLIP, CompactImageText(len(self._number_of)))
 
     def unknown_words(self, text: str) -> tuple[str, ...]:

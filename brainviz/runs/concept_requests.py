@@ -82,6 +82,8 @@ def _decoder(place: Place, settings: Mapping[str, Any], chosen: Mapping[str, Any
     own = dict(settings)
     if "selection" not in chosen and "selection" not in place.dataset.defaults:
         own["selection"] = usual_selection(where)
+    if own["selection"] == "none" and "vertex_threshold" not in chosen:
+        own.pop("vertex_threshold")  # a data set may suggest one, for those who choose vertices
     about = {"dataset": place.index.fingerprint, "subject": place.subject, "hemi": where.hemi, "roi": where.roi}
     return build(DecoderSpec, {**own, **about}, embedding=_embedding(place, settings))
 

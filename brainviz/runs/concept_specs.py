@@ -108,6 +108,11 @@ class DecoderSpec(SplitFields, Spec):
     def _one_spelling(cls, roi: str) -> str:
         return one_spelling(roi)
 
+    @field_validator("ridge_alphas")
+    @classmethod
+    def _one_order(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(sorted(set(values)))
+
     @model_validator(mode="after")
     def _embedding_agrees(self) -> DecoderSpec:
         if (self.embedding.dataset, self.embedding.subject) != (self.dataset, self.subject):
@@ -145,7 +150,7 @@ class ConceptsSpec(Spec):
         0.6, "eps", "largest cosine distance of vertices near each other", group="concepts", gt=0, lt=2
     )
     min_participants: int = setting(
-        3, "Participants", "others who have a vertex near a core vertex, at least", group="concepts", ge=1
+        3, "Other participants", "who have a vertex near a core vertex, at least", group="concepts", ge=1
     )
     expansion: float = setting(
         0.05,

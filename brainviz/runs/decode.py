@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from brainviz.datasets.base import HEMISPHERES
 from brainviz.errors import DatasetError
 from brainviz.runs.concept_specs import DecoderSpec
-from brainviz.runs.context import Context, Pictures, open_pictures, read_responses, standardised
+from brainviz.runs.context import MIN_TEST_PICTURES, Context, Pictures, open_pictures, read_responses, standardised
 from brainviz.runs.embed import read_embeddings
 from brainviz.runs.places import require_roi
 from brainviz.runs.store import write_array
@@ -25,7 +25,7 @@ COLUMNS, SIDES, CHOSEN_BY = "columns.npy", "sides.npy", "chosen_by.npy"
 #: Files about the distinct held-out pictures: a row of each, and what is decoded from the responses to it, (m, p).
 ROWS, DECODED, DECODED_BY_RIDGE = "rows.npy", "decoded.npy", "decoded_ridge.npy"
 
-#: Files about the candidates: their positions among the held-out pictures, and ranks of the true one, (2, c) each:
+#: Files about the candidates: their positions among the held-out pictures, and ranks of the true one, (c, 2) each:
 #: first and last place of those it ties with.
 CANDIDATES, RANKS, RIDGE_RANKS = "candidates.npy", "ranks.npy", "ranks_ridge.npy"
 
@@ -48,6 +48,13 @@ def decoder(spec: DecoderSpec, context: Context) -> dict[str, Any]:
     (train_rows, train_trials), (rows, trials) = (
         distinct(pictures, part) for part in (pictures.split.train, pictures.split.test)
     )
+    if len(rows) < MIN_TEST_PICTURES:
+        raise DatasetError(
+            f"{spec.subject} has too few held-out pictures to look one up among them.",
+            got=f"{len(rows)} distinct",
+            expected=f"at least {MIN_TEST_PICTURES}",
+            mend="choose a larger test share.",
+        )
     found: dict[str, Any] = {
         "n_vertices": len(used.columns),
         "n_considered": considered,

@@ -49,13 +49,20 @@ def read_notes(run: Run) -> dict[int, Note]:
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return {int(concept): Note(**note) for concept, note in content.items()}
+        return {int(concept): _note(**note) for concept, note in content.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise RunError(
             "The names and notes of this run cannot be read.",
             got=f"{path}: {error}",
             mend="repair the file, or remove it: the result itself is whole.",
         ) from error
+
+
+def _note(name: object = "", note: object = "", hidden: object = False) -> Note:
+    """Return a note of what a file says, which somebody may have edited by hand."""
+    if not isinstance(name, str) or not isinstance(note, str) or not isinstance(hidden, bool):
+        raise TypeError(f"no note: {name!r}, {note!r}, {hidden!r}")
+    return Note(name, note, hidden)
 
 
 def write_note(run: Run, concept: int, note: Note) -> None:

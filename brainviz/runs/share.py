@@ -127,7 +127,7 @@ def concepts(spec: ConceptsSpec, context: Context) -> dict[str, Any]:
         "n_core": int(shared.core.sum()),
         "n_second_stage": int((stage == 3).sum()),
         "share_in_concepts": float((labels != NOISE).mean()),
-        "largest": float((labels == 0).mean()),
+        "largest": max((row["n_vertices"] for row in table), default=0) / n,
         "points_of_participants": np.bincount(points.who, minlength=len(spec.decoders)).tolist(),
         "without_vertices": [
             decoder.subject for number, decoder in enumerate(spec.decoders) if number not in having.tolist()
@@ -152,7 +152,8 @@ def read_points(decoders: Sequence[Run]) -> Points:
     together = {name: np.concatenate(values) for name, values in parts.items()}
     vectors = together["vectors"]
     usable = np.abs(vectors).max(axis=1, initial=0) > 0  # what has no direction is no point
-    whole = np.concatenate(halves, axis=1) if sum(each.shape[1] for each in halves) == len(vectors) else None
+    known = sum(each.shape[1] for each in halves) == len(vectors)
+    whole = np.concatenate(halves, axis=1) if halves and known else None
     return Points(
         vectors[usable],
         together["who"][usable],

@@ -46,7 +46,7 @@ def require_concepts(source: Source) -> Choice:
             values = _image_text_settings(source, suggested)
             defaults = default_settings("concepts", source.dataset, values["clip_network"])
             for name in SHOWN_FIRST:
-                values[name] = draw_setting(fields[name], name, defaults[name], defaults[name], width=120)
+                values[name] = draw_setting(fields[name], name, defaults[name], defaults[name], width=PIXELS)
         if participants:
             defaults["selection"] = _usual_selection(source, participants[0])
         with st.expander("All settings", icon=":material/tune:"):

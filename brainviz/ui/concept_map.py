@@ -39,7 +39,9 @@ def show_weight_space(shown: ConceptResults) -> None:
     colour = st.segmented_control("Colour", COLOURS, default="concept", required=True, **bound("map_colour"))
     table = map_table(shown)
     patch = _on_map(shown, table)
-    figure = weight_map(table, shown.provenance, colour=str(colour or "concept"), highlight=patch)
+    by = str(colour or "concept")
+    orders = {"concept": shown.labels, "subject": shown.subjects}
+    figure = weight_map(table, shown.provenance, colour=by, highlight=patch, order=orders.get(by, ()))
     selected: Any = st.plotly_chart(
         figure,
         config=PLOTLY_CONFIG,
@@ -70,14 +72,14 @@ def show_weight_space(shown: ConceptResults) -> None:
 
 def map_table(shown: ConceptResults) -> pd.DataFrame:
     """Return the mapped vertices: ``x y concept subject hemi roi point``."""
-    return _map_table(shown.run.id, tuple(shown.table["name"]), shown)
+    return _map_table(shown.run.id, tuple(shown.labels), shown)
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
-def _map_table(run_id: str, names: tuple[str, ...], _shown: ConceptResults) -> pd.DataFrame:
+def _map_table(run_id: str, labels: tuple[str, ...], _shown: ConceptResults) -> pd.DataFrame:
     drawn, places = (np.load(_shown.run.file(name)) for name in (share.MAP_POINTS, share.MAP))
     points = _shown.points.iloc[drawn]
-    concept = ["none" if number < 0 else names[number] for number in points["concept"]]
+    concept = ["none" if number < 0 else labels[number] for number in points["concept"]]
     return pd.DataFrame(
         {
             "x": places[:, 0],

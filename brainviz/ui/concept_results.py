@@ -30,6 +30,18 @@ THUMBNAIL = 96
 #: Words that stand for a concept until somebody names it.
 WORDS_OF_A_NAME = 2
 
+#: Columns of the run's table of concepts; a run without concepts may have written none of them.
+COUNTS = ("concept", "n_vertices", "n_core", "n_second_stage", "n_participants")
+MEASURES = (
+    "share_left",
+    "tightness",
+    "consistency",
+    "least_consistency",
+    "evidence_r",
+    "left_out",
+    "reseeded",
+)
+
 
 @dataclass(frozen=True)
 class ConceptResults:
@@ -91,8 +103,17 @@ class ConceptResults:
             note.name or f"{number} {said}".strip()
             for number, note, said in zip(table["concept"], notes, words, strict=True)
         ]
-        table["note"], table["hidden"] = [note.note for note in notes], [note.hidden for note in notes]
+        table["note"], table["hidden"] = [note.note for note in notes], np.array([note.hidden for note in notes], bool)
         return table
+
+    @property
+    def labels(self) -> list[str]:
+        """What tells concepts from each other, in their order: the number, then the name or words."""
+        named = (self.notes.get(number, Note()).name for number in self.table["concept"])
+        return [
+            f"{number} {own}" if own else name
+            for number, own, name in zip(self.table["concept"], named, self.table["name"], strict=True)
+        ]
 
     def words(self, concept: int, n: int) -> list[str]:
         """Return the texts most like a concept, at most n."""
@@ -102,7 +123,7 @@ class ConceptResults:
 
     @cached_property
     def pictures(self) -> pd.DataFrame:
-        """One row per distinct picture: ``number picture subject row held_out n_subjects``."""
+        """One row per distinct picture, in the order of their numbers: ``picture subject row held_out n_subjects``."""
         return _parquet(self.run.id, share.PICTURES, self.run)
 
     @cached_property
@@ -155,10 +176,11 @@ class ConceptResults:
 
     def thumbnails(self, numbers: Sequence[int]) -> NDArray[np.uint8]:
         """Return pictures by their numbers, (n, THUMBNAIL, THUMBNAIL, 3)."""
+        if not len(numbers):
+            return np.empty((0, THUMBNAIL, THUMBNAIL, 3), np.uint8)
         rows = self.pictures.iloc[list(numbers)]
-        wanted = list(zip(rows["subject"], rows["row"], strict=True))
-        read = _thumbnails(self.source.index.fingerprint, tuple(wanted), self.source.dataset)
-        return read if len(wanted) else np.empty((0, THUMBNAIL, THUMBNAIL, 3), np.uint8)
+        wanted = tuple(zip(rows["subject"], rows["row"], strict=True))
+        return _thumbnails(self.source.index.fingerprint, wanted, self.source.dataset)
 
     def _array(self, name: str) -> NDArray[np.float32]:
         return self.run.array(name.removesuffix(".npy"))
@@ -171,7 +193,9 @@ def _texts(digest: str) -> tuple[str, ...]:
 
 @st.cache_data(show_spinner=False, max_entries=8)
 def _table(run_id: str, _run: Run) -> pd.DataFrame:
-    return pd.read_parquet(_run.file(share.CONCEPTS))
+    table = pd.read_parquet(_run.file(share.CONCEPTS))
+    types = dict.fromkeys(COUNTS, np.int64) | dict.fromkeys(MEASURES, np.float64)
+    return table if len(table) else pd.DataFrame(columns=list(types)).astype(types)
 
 
 @st.cache_data(show_spinner=False, max_entries=16)

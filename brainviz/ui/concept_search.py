@@ -106,5 +106,5 @@ def _picture_vectors(run_id: str, _shown: ConceptResults) -> NDArray[np.float32]
     pictures = _shown.pictures
     vectors = np.empty((len(pictures), next(iter(known.values())).shape[1]), np.float32)
     for subject, rows in pictures.groupby("subject"):
-        vectors[rows["number"]] = known[str(subject)][rows["row"]]
+        vectors[rows.index] = known[str(subject)][rows["row"]]
     return vectors

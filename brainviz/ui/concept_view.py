@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,13 +19,13 @@ from brainviz.figures.concept_details import association_histogram, evidence_cur
 from brainviz.figures.contact_sheet import binned_sheet, contact_sheet
 from brainviz.figures.meshes import onto
 from brainviz.figures.small_maps import MESH, small_maps
-from brainviz.figures.style import PLOTLY_CONFIG
+from brainviz.figures.style import PLOTLY_CONFIG, Provenance
 from brainviz.figures.surface import Scale
 from brainviz.runs.notes import MOST_NAME, MOST_NOTE, Note, write_note
 from brainviz.ui.binding import bound, keep_among
 from brainviz.ui.brain import has_place, show_brain, vertex_input
 from brainviz.ui.concept_results import ConceptResults
-from brainviz.ui.downloads import csv_text, download, figure_downloads, map_downloads
+from brainviz.ui.downloads import PRINT_FORMATS, csv_text, download, figure_downloads, map_downloads
 from brainviz.ui.errors import plain, show_error
 from brainviz.ui.look import Look
 from brainviz.ui.map_picture import MapPicture
@@ -44,6 +45,12 @@ QUANTITIES = {
 
 #: Pixels per inch of small maps on the page.
 SMALL_DPI = 130
+
+#: Whether a session has run once more to write the concept into the address.
+_ONCE_MORE = "_concept once more"
+
+#: Participant -> hemisphere -> one value per vertex of the small maps' mesh.
+SmallMaps = dict[str, dict[str, NDArray[np.floating]]]
 
 
 def show_concept(shown: ConceptResults) -> None:
@@ -69,12 +76,29 @@ def pick_concept(shown: ConceptResults) -> int | None:
     if table.empty:
         return None
     numbers = table["concept"].tolist()
+    labels = dict(zip(numbers, shown.labels, strict=True))
+    in_address = {number: label if number != numbers[0] else "" for number, label in labels.items()}
+    _stay_with_number(in_address)
     keep_among("concept", numbers, numbers[0])
-    names = dict(zip(numbers, table["name"], strict=True))
     chosen: int = st.selectbox(
-        "Concept", numbers, format_func=lambda number: str(names[number]), **bound("concept"), width=420
+        "Concept", numbers, format_func=lambda number: str(labels.get(number, number)), **bound("concept"), width=420
     )
+    if st.query_params.get("concept", "") == in_address[chosen]:
+        st.session_state.pop(_ONCE_MORE, None)
+    elif not st.session_state.get(_ONCE_MORE):
+        # A control that has just come on the page is not written into the address; in the next run it is.
+        st.session_state[_ONCE_MORE] = True
+        st.rerun()
     return chosen
+
+
+def _stay_with_number(in_address: Mapping[int, str]) -> None:
+    """Keep the concept when its label has changed: address and browser hold labels, and anyone may name a concept."""
+    address = st.query_params.get("concept", "")
+    said = str(st.session_state.get("concept", address)).partition(" ")[0]
+    for number, label in in_address.items():
+        if str(number) == said and address != label:
+            st.session_state["concept"] = number  # the browser is told, and the address is written
 
 
 def _show_facts(shown: ConceptResults, row: pd.Series) -> None:
@@ -83,16 +107,17 @@ def _show_facts(shown: ConceptResults, row: pd.Series) -> None:
             ("Vertices", f"{int(row['n_vertices']):,}", f"core {int(row['n_core']):,}"),
             ("Participants", f"{int(row['n_participants'])} of {len(shown.subjects)}", "who have a vertex of it"),
             ("Left hemisphere", f"{row['share_left']:.0%}", "of its vertices"),
-            ("Consistency", _number(row["consistency"]), "cosine between participants' versions"),
-            ("Reseeded", _number(row["reseeded"]), "cosine between two halves of the seeds"),
-            ("Left out", _number(row["left_out"]), "found again without a participant: best cosine, mean"),
-            ("Evidence r", _number(row["evidence_r"]), "held-out responses against pictures"),
+            ("Consistency", number_words(row["consistency"]), "cosine between participants' versions"),
+            ("Reseeded", number_words(row["reseeded"]), "cosine between two halves of the seeds"),
+            ("Left out", number_words(row["left_out"]), "found again without a participant: best cosine, mean"),
+            ("Evidence r", number_words(row["evidence_r"]), "held-out responses against pictures"),
         ]
         for label, value, help_ in facts:
             st.metric(label, value, help=help_, width=130)
 
 
-def _number(value: float) -> str:
+def number_words(value: float) -> str:
+    """Return a measure as the page says it."""
     return f"{value:.2f}" if np.isfinite(value) else "–"
 
 
@@ -124,19 +149,20 @@ def _show_pictures(shown: ConceptResults, concept: int, name: str) -> None:
     offered = np.flatnonzero(shown.pictures["held_out"]) if held_out else np.arange(len(similarity))
     ranked = offered[np.argsort(-similarity[offered], kind="stable")]
     rows = rank_rows(ranked)
+    provenance = shown.about(words=f"concept {name}")
     for label, numbers in rows.items():
         st.caption(label)
         st.image(_sheet(shown, numbers, similarity), width="stretch")
     download(
         "Pictures, PNG",
-        lambda: _png(binned_sheet([(label, shown.thumbnails(each)) for label, each in rows.items()])),
+        lambda: _png(binned_sheet([(label, shown.thumbnails(each)) for label, each in rows.items()]), provenance),
         f"{shown.stem}_{concept}_pictures.png",
         key="concept_pictures",
     )
     about = shown.pictures.iloc[ranked].assign(cosine=similarity[ranked], decoded=evidence[ranked])
     download(
         "Ranking, CSV",
-        lambda: csv_text(about.drop(columns="number"), shown.about(words=f"concept {name}")),
+        lambda: csv_text(about, provenance),
         f"{shown.stem}_{concept}_ranking.csv",
         key="concept_ranking",
     )
@@ -145,7 +171,6 @@ def _show_pictures(shown: ConceptResults, concept: int, name: str) -> None:
         "first. The least associated are as telling: what the concept is not."
     )
     left, right = st.columns(2)
-    provenance = shown.about(words=f"concept {name}")
     with left:
         figure = association_histogram(np.asarray(similarity), provenance, evidence=np.asarray(evidence), name=name)
         st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="association", alt="Association of all pictures")
@@ -170,11 +195,13 @@ def _sheet(shown: ConceptResults, numbers: Sequence[int], similarity: NDArray[np
     return contact_sheet(shown.thumbnails(numbers), columns=ROW, labels=labels)
 
 
-def _png(picture: NDArray[np.uint8]) -> bytes:
+def _png(picture: NDArray[np.uint8], provenance: Provenance) -> bytes:
     from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
-    content = io.BytesIO()
-    Image.fromarray(picture).save(content, "PNG")
+    content, facts = io.BytesIO(), PngInfo()
+    facts.add_text("Description", json.dumps(provenance.fields(), ensure_ascii=False))
+    Image.fromarray(picture).save(content, "PNG", pnginfo=facts)
     return content.getvalue()
 
 
@@ -285,23 +312,35 @@ def cosine_scale(values: pd.Series) -> Scale:
 
 def _show_small(shown: ConceptResults, values: pd.DataFrame, scale: Scale, title: str, stem: str) -> None:
     n = MESH_VERTICES[MESH]
-    maps: dict[str, dict[str, NDArray[np.floating]]] = {}
+    maps: SmallMaps = {}
     for (subject, hemi), rows in values.groupby(["subject", "hemi"], sort=False):
         inside = rows[(rows["position"] >= 0) & (rows["position"] < n)]
         of_hemi = onto(inside["value"].to_numpy(np.float32), inside["position"].to_numpy(np.int64), n)
         maps.setdefault(str(subject), {})[str(hemi)] = of_hemi
     provenance = shown.about(words=title)
-    figure = small_maps(maps, scale, provenance)
+    st.image(_small_png(maps, scale, provenance), width="stretch")
+    with st.popover("Files of all participants", icon=":material/download:"):
+        for kind in PRINT_FORMATS:
+            download(
+                kind.upper(),
+                partial(_small_file, maps, scale, provenance, kind),
+                f"{stem}_participants.{kind}",
+                key=f"small_{kind}",
+            )
+
+
+# Drawing takes seconds, and a page draws them at every click.
+@st.cache_data(show_spinner="Drawing the maps", max_entries=32)
+def _small_png(maps: SmallMaps, scale: Scale, provenance: Provenance) -> bytes:
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=SMALL_DPI)
-    st.image(content.getvalue(), width="stretch")
+    small_maps(maps, scale, provenance).savefig(content, format="png", dpi=SMALL_DPI)
+    return content.getvalue()
+
+
+def _small_file(maps: SmallMaps, scale: Scale, provenance: Provenance, kind: Literal["png", "svg", "pdf"]) -> bytes:
     from brainviz.figures.print_panels import panel_bytes
 
-    with st.popover("Files of all participants", icon=":material/download:"):
-        for kind in ("png", "svg", "pdf"):
-            download(
-                kind.upper(), partial(panel_bytes, figure, kind), f"{stem}_participants.{kind}", key=f"small_{kind}"
-            )
+    return panel_bytes(small_maps(maps, scale, provenance), kind)
 
 
 # --- areas ------------------------------------------------------------------------------------------------------------
@@ -313,7 +352,7 @@ def _show_areas(shown: ConceptResults, concept: int, name: str) -> None:
         st.info("The data set names no ROI with enough of these vertices.", icon=":material/info:")
         return
     provenance = shown.about(words=f"concept {name}")
-    figure = roi_shares(table, provenance, name=name)
+    figure = roi_shares(table, provenance, name=name, order=shown.subjects)
     st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="roi_shares", alt="Share of each ROI")
     st.caption(
         "Share of a ROI's used vertices that belong to the concept, a dot per participant. Chance is the concept's "

@@ -16,6 +16,7 @@ from brainviz.runs.concept_specs import DecoderSpec
 from brainviz.runs.store import Run, Store
 from brainviz.ui.binding import bound
 from brainviz.ui.concept_results import ConceptResults
+from brainviz.ui.concept_view import number_words
 from brainviz.ui.downloads import csv_text, download, figure_downloads
 from brainviz.ui.errors import plain
 from brainviz.ui.words import count
@@ -78,6 +79,9 @@ def show_overview(shown: ConceptResults) -> None:
     listed = table if everything else table[~table["hidden"]]
     by = "n_vertices" if order == "largest" else "consistency"
     listed = listed.sort_values(by, ascending=False, kind="stable")
+    if listed.empty:
+        st.info("Every concept is hidden.", icon=":material/visibility_off:")
+        return
     columns = st.columns(3)
     for place, (_, row) in enumerate(listed.head(CARDS).iterrows()):
         with columns[place % 3].container(border=True):
@@ -109,7 +113,7 @@ def _show_card(shown: ConceptResults, row: pd.Series) -> None:
     st.caption(
         f"{plain(', '.join(shown.words(concept, 5)))}  \n"
         f"{int(row['n_vertices']):,} vertices · {int(row['n_participants'])} participants · "
-        f"consistency {row['consistency']:.2f} · left hemisphere {row['share_left']:.0%}"
+        f"consistency {number_words(row['consistency'])} · left hemisphere {row['share_left']:.0%}"
     )
     _open_button(row, "card")
 
@@ -122,7 +126,7 @@ def _open_button(row: pd.Series, where: str) -> None:
         icon=":material/zoom_in:",
         on_click=_open,
         args=(concept,),
-        help=f"Pictures, words and vertices of {row['name']}.",
+        help=f"Pictures, words and vertices of {plain(row['name'])}.",
     )
 
 
@@ -152,12 +156,16 @@ def show_decoders(shown: ConceptResults) -> None:
     store = Store()
     runs = {decoder.subject: store.run_of(decoder) for decoder in shown.spec.decoders}
     results = {subject: run.result() for subject, run in runs.items()}
-    rows = [{"subject": subject, **row} for subject, result in results.items() for row in result.get("retrieval", ())]
+    rows = [
+        {"subject": subject, "n": result["n_candidates"], **row}
+        for subject, result in results.items()
+        for row in result.get("retrieval", ())
+    ]
     if not rows:
         st.info("No participant has usable vertices.", icon=":material/arrow_upward:")
         return
     table = pd.DataFrame(rows)
-    figure = retrieval_curves(table, shown.provenance)
+    figure = retrieval_curves(table, shown.provenance, order=shown.subjects)
     st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="retrieval", alt="Held-out pictures found")
     st.caption(
         "Share of held-out pictures whose own embedding is among the k nearest to what is decoded from the responses "
@@ -169,7 +177,7 @@ def show_decoders(shown: ConceptResults) -> None:
     st.dataframe(facts, hide_index=True)
     curves = {subject: run.array("loss").T for subject, run in runs.items() if "loss.npy" in run.manifest()["files"]}
     if curves:
-        losses = loss_curves(curves, shown.provenance)
+        losses = loss_curves(curves, shown.provenance, order=shown.subjects)
         st.plotly_chart(losses, config=PLOTLY_CONFIG, theme=None, key="decoder_loss", alt="Training loss of decoders")
 
 
@@ -197,7 +205,9 @@ def show_table(shown: ConceptResults) -> None:
         return
     three = st.column_config.NumberColumn(format="%.2f")
     numeric = ["tightness", "consistency", "least_consistency", "reseeded", "left_out", "evidence_r", "share_left"]
-    st.dataframe(table, hide_index=True, column_config=dict.fromkeys(numeric, three))
+    # The name first; what else people read follows.
+    columns = ["name", *(column for column in table.columns if column not in ("name", "hidden", "note"))]
+    st.dataframe(table[columns], hide_index=True, column_config=dict.fromkeys(numeric, three))
     st.caption(
         "Tightness: mean cosine of the vertices with the concept. Consistency: see Overview; the least is that of the "
         "participant most unlike the others. Reseeded: cosine of the concept in one half of the decoders' seeds with "

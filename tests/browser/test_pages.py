@@ -15,6 +15,7 @@ PAGES = {
     "classification": "Classification",
     "landscape": "Landscape",
     "lateralization": "Lateralization",
+    "concepts": "Concepts",
 }
 
 

@@ -1,18 +1,15 @@
-"""From flat settings to specs, and what is remembered for the workers."""
-
-import json
-import shutil
+"""From flat settings to specs."""
 
 import pytest
 
 from brainviz.datasets import open_dataset
 from brainviz.datasets.index import build_index
-from brainviz.errors import DatasetError, SpecError, WeightsError
-from brainviz.runs import fields, requests
-from brainviz.runs.fields import default_settings, field_table
-from brainviz.runs.remembered import load_dataset, memo_dir, weights_path
+from brainviz.errors import DatasetError, SpecError
+from brainviz.runs import places, requests
+from brainviz.runs.fields import default_settings
+from brainviz.runs.remembered import memo_dir
 from brainviz.runs.requests import make_spec
-from brainviz.runs.specs import SPEC_CLASSES, FeaturesSpec, FinetuneSpec
+from brainviz.runs.specs import FeaturesSpec, FinetuneSpec
 
 #: A network whose names and sizes are known without torch.
 SMALL = {"network": "squeezenet1_1", "weights": "random", "image_size": 32}
@@ -31,51 +28,6 @@ def ask(tiny_dataset, cache):
         return make_spec(kind, tiny_dataset, index, **chosen)
 
     return make
-
-
-@pytest.mark.parametrize("kind", SPEC_CLASSES)
-def test_the_table_names_every_setting_once(kind):
-    names = [field.name for field in field_table(kind)]
-    assert len(set(names)) == len(names)
-    nested = {name for cls in fields.LAYERS_OF_KIND[kind] for name in cls.model_fields}
-    nested -= fields.DERIVED.get(kind, set())
-    made_here = {"encoding": {"tuning_hemi", "tuning_roi"}, "comparison": {"tuning_hemi", "tuning_roi", "baseline"}}
-    assert set(names) == (nested - fields.NOT_SETTINGS) | {"method"} | made_here.get(kind, set())
-    assert all(field.label and field.description for field in field_table(kind))
-
-
-def test_the_table_says_types_limits_and_choices():
-    fields = {field.name: field for field in field_table("encoding")}
-    assert (fields["epochs"].type, fields["epochs"].minimum, fields["epochs"].tuning) == ("int", 1, True)
-    assert fields["epochs"].methods == ("contrastive", "regression")
-    assert fields["temperature"].methods == ("contrastive",)
-    assert (fields["test_share"].minimum, fields["test_share"].open_minimum, fields["test_share"].maximum) == (
-        0,
-        True,
-        1,
-    )
-    assert fields["loss"].choices == ("paper", "poster", "symmetric")
-    assert fields["method"].choices == ("untuned", "random", "contrastive", "regression")
-    assert fields["layers"].type == "texts"
-    assert not fields["seed"].tuning
-
-
-def test_a_data_sets_suggestions_hold_for_its_own_network(tiny_dataset, monkeypatch):
-    suggested = {"network": "squeezenet1_1", "weights": "random", "image_size": 32, "batch_size": 64}
-    monkeypatch.setattr(tiny_dataset, "defaults", suggested)
-    own, other = default_settings("finetune", tiny_dataset), default_settings("finetune", tiny_dataset, "alexnet")
-    assert {name: own[name] for name in suggested} == suggested
-    assert (other["network"], other["weights"], other["image_size"], other["batch_size"]) == (
-        "alexnet", "imagenet", 224, 64,
-    )  # fmt: skip
-    assert own["epochs"] == FinetuneSpec.model_fields["epochs"].default
-    assert default_settings("encoding", tiny_dataset, "alexnet")["layers"][-1] == "classifier.6"
-
-
-def test_a_suggestion_that_there_is_not_is_refused(tiny_dataset, monkeypatch):
-    monkeypatch.setattr(tiny_dataset, "defaults", {"batchsize": 64})
-    with pytest.raises(SpecError, match="batch_size"):
-        default_settings("finetune", tiny_dataset)
 
 
 def test_what_is_given_comes_before_what_is_suggested(ask):
@@ -329,7 +281,7 @@ def test_data_that_there_are_not_are_refused(ask, where, words):
 
 
 def test_a_small_roi_is_refused(ask, monkeypatch):
-    monkeypatch.setattr(requests, "MIN_ROI_VERTICES", 29)
+    monkeypatch.setattr(places, "MIN_ROI_VERTICES", 29)
     assert ask("finetune", roi="V1v").roi == "V1v"
     with pytest.raises(DatasetError, match="28 vertices"):
         ask("finetune", roi="V1d")
@@ -342,44 +294,6 @@ def test_a_picture_that_cannot_be_decoded_is_told_before_anything_runs(tiny_copy
     index = build_index(dataset, memo_dir())
     with pytest.raises(DatasetError, match="1 of subj01's pictures"):
         make_spec("finetune", dataset, index, subject="subj01", hemi="lh", roi="V1v", **SMALL)
-
-
-def test_the_data_set_is_remembered_and_known_again(ask, tiny_dataset, cache):
-    spec = ask("finetune")
-    known = json.loads((cache / "datasets" / f"{spec.dataset}.json").read_text())
-    assert known == {"root": str(tiny_dataset.root), "name": "Tiny", "n_images": {"subj01": 40, "subj02": 40}}
-    dataset, index = load_dataset(spec.dataset)
-    assert dataset.root == tiny_dataset.root
-    assert index.fingerprint == spec.dataset
-
-
-def test_data_that_changed_are_not_taken_for_those_asked_for(tiny_copy, cache):
-    dataset = open_dataset(tiny_copy)
-    spec = make_spec(
-        "finetune", dataset, build_index(dataset, memo_dir()), subject="subj01", hemi="lh", roi="V1v", **SMALL
-    )
-    first, second = sorted((tiny_copy / "subj02/training_split/training_images").iterdir())[:2]
-    shutil.copy(first, second)
-    with pytest.raises(DatasetError, match="have changed"):
-        load_dataset(spec.dataset)
-
-
-def test_a_data_set_that_nobody_remembers_is_named(cache):
-    with pytest.raises(DatasetError, match="Nothing is known"):
-        load_dataset("0" * 64)
-
-
-def test_a_weights_file_is_remembered_by_its_digest(ask, tmp_path):
-    file = tmp_path / "weights.safetensors"
-    file.write_bytes(b"one")
-    first = ask("finetune", weights=str(file), allow_files=True)
-    assert first.weights == "file"
-    assert weights_path(first.weights_digest) == file
-    file.write_bytes(b"another")
-    assert ask("finetune", weights=str(file), allow_files=True).weights_digest != first.weights_digest
-    file.unlink()
-    with pytest.raises(WeightsError, match="no weights file"):
-        ask("finetune", weights=str(file), allow_files=True)
 
 
 def test_a_form_cannot_name_a_path(ask, tmp_path):
