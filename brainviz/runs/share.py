@@ -92,7 +92,7 @@ def concepts(spec: ConceptsSpec, context: Context) -> dict[str, Any]:
     )
     labels = shared.labels
     if spec.expansion > 0 and shared.n_clusters:
-        labels = expand_within(points.vectors, points.who, labels, spec.radius, device=context.device)
+        labels = by_size(expand_within(points.vectors, points.who, labels, spec.radius, device=context.device))
     stage = np.where(labels == NOISE, 0, np.where(shared.core, 1, np.where(shared.labels != NOISE, 2, 3)))
     directions = concept_vectors(points.vectors, labels)
     own = participant_vectors(points.vectors, points.who, labels, len(spec.decoders))
@@ -135,6 +135,14 @@ def concepts(spec: ConceptsSpec, context: Context) -> dict[str, Any]:
         "n_held_out": n_held_out,
         "radius": spec.radius,
     }
+
+
+def by_size(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number concepts anew by their size, 0 the largest; those of one size keep their order, and -1 stays -1."""
+    sizes = np.bincount(labels[labels >= 0])
+    numbers = np.append(np.argsort(np.argsort(-sizes, kind="stable"), kind="stable"), -1)
+    renumbered: NDArray[np.int64] = numbers[labels]
+    return renumbered
 
 
 def read_points(decoders: Sequence[Run]) -> Points:

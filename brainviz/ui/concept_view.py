@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
+from streamlit.errors import StreamlitAPIException
 
 from brainviz.datasets.base import HEMISPHERES, MESH_VERTICES, MIN_ROI_VERTICES
 from brainviz.errors import BrainvizError
@@ -46,9 +48,6 @@ QUANTITIES = {
 #: Pixels per inch of small maps on the page.
 SMALL_DPI = 130
 
-#: Whether a session has run once more to write the concept into the address.
-_ONCE_MORE = "_concept once more"
-
 #: Participant -> hemisphere -> one value per vertex of the small maps' mesh.
 SmallMaps = dict[str, dict[str, NDArray[np.floating]]]
 
@@ -77,28 +76,26 @@ def pick_concept(shown: ConceptResults) -> int | None:
         return None
     numbers = table["concept"].tolist()
     labels = dict(zip(numbers, shown.labels, strict=True))
-    in_address = {number: label if number != numbers[0] else "" for number, label in labels.items()}
-    _stay_with_number(in_address)
+    _stay_with_number(labels, numbers[0])
     keep_among("concept", numbers, numbers[0])
     chosen: int = st.selectbox(
         "Concept", numbers, format_func=lambda number: str(labels.get(number, number)), **bound("concept"), width=420
     )
-    if st.query_params.get("concept", "") == in_address[chosen]:
-        st.session_state.pop(_ONCE_MORE, None)
-    elif not st.session_state.get(_ONCE_MORE):
-        # A control that has just come on the page is not written into the address; in the next run it is.
-        st.session_state[_ONCE_MORE] = True
-        st.rerun()
     return chosen
 
 
-def _stay_with_number(in_address: Mapping[int, str]) -> None:
+def _stay_with_number(labels: Mapping[int, str], default: int) -> None:
     """Keep the concept when its label has changed: address and browser hold labels, and anyone may name a concept."""
     address = st.query_params.get("concept", "")
     said = str(st.session_state.get("concept", address)).partition(" ")[0]
-    for number, label in in_address.items():
-        if str(number) == said and address != label:
-            st.session_state["concept"] = number  # the browser is told, and the address is written
+    number = {str(number): number for number in labels}.get(said)
+    if number is None or address == (labels[number] if number != default else ""):
+        return
+    st.session_state["concept"] = number
+    # Streamlit writes the address for a control that was on the page before, and refuses others to do so; for one that
+    # comes on the page with a value set in a callback, it does not.
+    with suppress(StreamlitAPIException):
+        st.query_params["concept"] = labels[number]
 
 
 def _show_facts(shown: ConceptResults, row: pd.Series) -> None:

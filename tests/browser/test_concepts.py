@@ -59,7 +59,7 @@ def test_a_concept_is_opened_and_stays_when_it_is_named(link: str, finished: Run
     expect(card).to_be_visible()
     one.page.locator(".st-key-open_card_2").get_by_role("button").click()
     one.see("Most associated")
-    expect(one.page).to_have_url(re.compile("concept=2"))
+    expect(one.page).to_have_url(re.compile("concept=2"), timeout=8000)
     other.go(one.page.url)
     other.see("Most associated")
     one.page.get_by_role("button", name="Name, note, hide").click()

@@ -44,6 +44,7 @@ from brainviz.runs.share import (
     TEXT_SIMILARITY,
     WHO,
     Points,
+    by_size,
 )
 from brainviz.runs.store import Run, Store
 
@@ -106,7 +107,12 @@ def test_labels_are_those_of_clustering_the_weights(finish_concepts: Finish, set
     spec: Any = run.spec
     vectors, who = weights(run), load(run, WHO)
     first = cluster_shared(vectors, who, spec.eps, spec.min_participants)
-    labels = expand_within(vectors, who, first.labels, spec.radius) if spec.expansion else first.labels
+    labels = first.labels
+    if spec.expansion:
+        labels = expand_within(vectors, who, labels, spec.radius)
+        sizes = [(labels == concept).sum() for concept in range(labels.max() + 1)]
+        larger = sorted(range(len(sizes)), key=lambda concept: -sizes[concept])  # equal ones stay in their order
+        labels = np.array([-1 if label < 0 else larger.index(label) for label in labels])
     np.testing.assert_array_equal(load(run, LABELS), labels)
     stage = [
         0 if label < 0 else 1 if core else 2 if before >= 0 else 3
@@ -121,7 +127,7 @@ def test_labels_are_those_of_clustering_the_weights(finish_concepts: Finish, set
     assert (stage.count(3) > 0) == (settings == TIGHT)
 
 
-def test_the_largest_may_have_grown_in_the_second_stage(
+def test_concepts_are_numbered_by_their_size_after_the_second_stage(
     finish_concepts: Finish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """12 vertices against 8, to which 12 are added: each at cosine distance 0.43 from them, 0.68 from each other."""
@@ -132,7 +138,7 @@ def test_the_largest_may_have_grown_in_the_second_stage(
     planted = Points(vectors, who, np.zeros(32, np.int8), np.arange(32), None)
     monkeypatch.setattr("brainviz.runs.share.read_points", lambda decoders: planted)
     run = finish_concepts(eps=0.4, expansion=0.05, map_seed=77)
-    assert table(run, CONCEPTS)["n_vertices"].tolist() == [12, 20]
+    assert table(run, CONCEPTS)["n_vertices"].tolist() == [20, 12]
     assert run.result()["largest"] == 20 / 32
 
 
@@ -455,3 +461,8 @@ def test_the_command_line_computes_what_is_missing(
     answer = answer_of(capsys)
     assert answer["result"]["n_concepts"] == 3
     assert answer["result"]["points_of_participants"] == [80, 80, 60, 60]
+
+
+def test_numbering_by_size() -> None:
+    assert by_size(np.array([0, 0, -1, 1, 1, 1, 2, 2])).tolist() == [1, 1, -1, 0, 0, 0, 2, 2]
+    assert by_size(np.array([-1, -1])).tolist() == [-1, -1]
