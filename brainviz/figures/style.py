@@ -177,7 +177,7 @@ def finish(
     plotly figure
         The same one.
     """
-    lines = wrap(provenance.line(), characters)
+    lines = [escaped(line) for line in wrap(provenance.line(), characters)]
     note_lines = wrap(note, characters)
     top = (60 if title else 36) + above
     bottom = below + 10 + LINE_PIXELS * (len(lines) + len(note_lines))

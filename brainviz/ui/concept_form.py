@@ -56,7 +56,9 @@ def require_concepts(source: Source) -> Choice:
     if len(participants) < 2 or not hemispheres or not rois:
         st.info("Choose at least two participants, a hemisphere and a ROI.", icon=":material/arrow_upward:")
         end_page()
-    if values["selection"] == "none":
+    if values["selection"] == defaults["selection"]:
+        del values["selection"]  # each participant's own usual one: not all may have a noise ceiling
+    elif values["selection"] == "none":
         values.pop("vertex_threshold")
     hemi = "both" if tuple(hemispheres) == HEMISPHERES else hemispheres[0]
     return _choice(
@@ -88,7 +90,8 @@ def _choice(
 
 
 def _usual_selection(source: Source, subject: str) -> str:
-    return usual_selection(Place(source.dataset, source.index, subject, None, None, False))
+    own = usual_selection(Place(source.dataset, source.index, subject, None, None, False))
+    return str(source.dataset.defaults.get("selection", own))
 
 
 def _pick_participants(source: Source) -> list[str]:

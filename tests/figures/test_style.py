@@ -142,3 +142,10 @@ def test_a_figure_without_data_says_why_and_has_no_axes(provenance: Provenance) 
     assert printed == {"empty": "Nothing yet.", "provenance": provenance.line()}
     assert (figure.layout.xaxis.visible, figure.layout.yaxis.visible) == (False, False)
     assert figure.layout.title.text == "Accuracy"
+
+
+def test_the_line_of_provenance_is_shown_letter_by_letter():
+    figure = finish(go.Figure(), Provenance("demo", "subj01", method="<b>bold</b> & plain"), height=300)
+    drawn = "".join(annotation.text for annotation in figure.layout.annotations)
+    assert "&lt;b&gt;bold&lt;/b&gt; &amp; plain" in drawn
+    assert "<b>bold" not in drawn
