@@ -1,16 +1,21 @@
-"""One text that a person asks for, embedded in a process of its own, as the app imports no torch.
+"""Texts that people ask for, embedded in a process of its own, as the app imports no torch.
 
-``python -m brainviz.runs.search`` reads which image-text network, and the text, from its standard input, as JSON, and
-writes the vector to its standard output, as npy.
+``python -m brainviz.runs.search`` reads requests from its standard input, a line of JSON each, and answers each with a
+line of JSON. It keeps the networks that it has read, which takes seconds, and ends when nobody has asked for a while or
+the one who started it has ended.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import os
+import select
 import subprocess
 import sys
+import time
+from pathlib import Path
+from threading import Lock
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +25,18 @@ from brainviz.errors import BrainvizError, RunError
 from brainviz.runs.concept_specs import ClipFields
 from brainviz.runs.processes import SLEEPING_THREADS
 
-#: A text may take so long: reading the network takes seconds.
+if TYPE_CHECKING:
+    from brainviz.models.clip import ImageText
+
+#: A text may take so long, with reading the network.
 SECONDS = 120.0
+
+#: The process ends after so long without a text.
+IDLE_SECONDS = 900.0
 
 
 def embed_text(network: ClipFields, text: str) -> NDArray[np.float32]:
-    """Return the unit vector of a text, (p,), from another process; wait for it.
+    """Return the unit vector of a text, (p,), from the other process; wait for it.
 
     Parameters
     ----------
@@ -39,34 +50,108 @@ def embed_text(network: ClipFields, text: str) -> NDArray[np.float32]:
         The network can make nothing of the text, its weights cannot be had, or it took longer than `SECONDS`.
     """
     fields = {name: getattr(network, name) for name in ClipFields.model_fields}
-    command = [sys.executable, "-m", "brainviz.runs.search"]
-    env = {**os.environ, **SLEEPING_THREADS, "BRAINVIZ_CACHE": str(cache_dir())}
-    sent = json.dumps({"network": fields, "text": text}).encode()
+    found = _READER.ask({"network": fields, "text": text, "cache": str(cache_dir())})
+    if "vector" not in found:
+        raise RunError("The text cannot be searched for.", got=found["error"])
+    return np.array(found["vector"], np.float32)
+
+
+class Reader:
+    """The other process: started when it is needed, and again when it has ended. One text at a time."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Number of the process; None while there is none."""
+        return None if self._process is None else self._process.pid
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send a request, and return the answer to it.
+
+        Raises
+        ------
+        RunError
+            It took too long, or the process ended twice without an answer.
+        """
+        line = json.dumps(request).encode() + b"\n"
+        with self._lock:
+            for _ in range(2):  # one that has waited for too long, or was killed, is started again
+                if answer := self._answer(line):
+                    known: dict[str, Any] = json.loads(answer)
+                    return known
+                status = self._end()
+        raise RunError("The text cannot be searched for.", got=f"its process ended, exit {status}", mend="try again.")
+
+    def _answer(self, line: bytes) -> bytes:
+        """Return the process's answer to a line; empty where it has ended."""
+        if self._process is None:
+            command = [sys.executable, "-m", "brainviz.runs.search"]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "bufsize": 0}
+            self._process = subprocess.Popen(command, env={**os.environ, **SLEEPING_THREADS}, **pipes)  # type: ignore[call-overload]
+        assert self._process is not None
+        to, back = self._process.stdin, self._process.stdout
+        assert to is not None
+        assert back is not None
+        try:
+            to.write(line)
+        except BrokenPipeError:
+            return b""
+        return self._read(back)
+
+    def _read(self, back: IO[bytes]) -> bytes:
+        answer, until = b"", time.monotonic() + SECONDS
+        while not answer.endswith(b"\n"):
+            ready, _, _ = select.select([back], [], [], max(0.0, until - time.monotonic()))
+            if not ready:
+                self._end()
+                raise RunError("The text took too long.", got=f"over {SECONDS:.0f} s", mend="try again.")
+            part = os.read(back.fileno(), 2**16)
+            if not part:
+                return b""
+            answer += part
+        return answer
+
+    def _end(self) -> int:
+        """End the process, if it has not yet; return its exit status."""
+        process, self._process = self._process, None
+        assert process is not None
+        process.kill()
+        with process:  # closes the pipes, and waits
+            pass
+        return process.returncode
+
+
+_READER = Reader()
+
+
+def answer_to(request: dict[str, Any], opened: dict[str, ImageText]) -> dict[str, Any]:
+    """Return the vector of a requested text, or why there is none; `opened` keeps the networks."""
+    from brainviz.runs.embed import open_image_text
+
+    fields = ClipFields(**request["network"])
+    key = fields.model_dump_json() + request["cache"]
     try:
-        done = subprocess.run(command, input=sent, capture_output=True, timeout=SECONDS, env=env, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise RunError("The text took too long.", got=f"over {SECONDS:.0f} s", mend="try again.") from error
-    if done.returncode != 0:
-        words = done.stderr.decode(errors="replace").strip().splitlines()
-        raise RunError("The text cannot be searched for.", got=words[-1] if words else f"exit {done.returncode}")
-    vector: NDArray[np.float32] = np.load(io.BytesIO(done.stdout))
-    return vector
+        if key not in opened:
+            opened[key] = open_image_text(fields, Path(request["cache"]))
+        vector = opened[key].embed_texts([request["text"]])[0]
+    except BrainvizError as error:
+        return {"error": str(error).replace("\n", " ")}
+    return {"vector": vector.tolist()}
 
 
 def main() -> int:
-    """Read network and text from standard input, write the vector to standard output; return the exit status."""
-    from brainviz.runs.embed import open_image_text
-
-    asked = json.loads(sys.stdin.buffer.read())
-    try:
-        network = open_image_text(ClipFields(**asked["network"]), cache_dir())
-        vector = network.embed_texts([asked["text"]])[0]
-    except BrainvizError as error:
-        sys.stderr.write(str(error).replace("\n", " "))
-        return 1
-    packed = io.BytesIO()
-    np.save(packed, vector)
-    sys.stdout.buffer.write(packed.getvalue())
+    """Answer requests until there are no more; return the exit status."""
+    opened: dict[str, ImageText] = {}
+    # What a library prints must not get among the answers.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    # Unbuffered: what a buffer holds, `select` does not see.
+    with open(0, "rb", buffering=0, closefd=False) as asked:
+        while select.select([asked], [], [], IDLE_SECONDS)[0] and (line := asked.readline()):
+            answers.write(json.dumps(answer_to(json.loads(line), opened)).encode() + b"\n")
     return 0
 
 

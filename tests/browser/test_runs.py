@@ -52,6 +52,7 @@ def test_a_run_goes_on_when_the_page_is_closed(tiny_server: Any, visitor: Any) -
         ("Figure, HTML", "tiny_subj01_difference.html"),
         ("Requests, JSON", "tiny_subj01_difference.json"),
     ):
+        other.settle()  # a page that is being drawn anew loses clicks
         with other.page.expect_download() as found:
             other.page.get_by_role("button", name=button).click()
         assert found.value.suggested_filename == ending

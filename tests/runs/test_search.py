@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import subprocess
-import sys
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from brainviz.errors import RunError
@@ -16,14 +17,29 @@ from brainviz.models.clip import load_clip, resolve_clip_weights
 from brainviz.runs import search
 from brainviz.runs.concept_specs import ClipFields
 from brainviz.runs.remembered import remember_weights
-from brainviz.runs.search import embed_text
+from brainviz.runs.search import Reader, answer_to, embed_text
 
 FOUND = resolve_clip_weights("clip_compact", "demo")
 COMPACT = ClipFields(clip_network="clip_compact", clip_weights="demo", clip_digest=FOUND.digest)
 
 
-@pytest.mark.usefixtures("cache")
-def test_another_process_gives_the_networks_own_vector() -> None:
+@pytest.fixture
+def reader(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
+    """Make `embed_text` ask a reader of this test's own, which ends with it."""
+    own = Reader()
+    monkeypatch.setattr(search, "_READER", own)
+    yield own
+    if own.pid is not None:
+        own._end()
+
+
+def ask(text: str, cache: Path, **network: str) -> dict[str, Any]:
+    """Ask in this process, which is quicker."""
+    fields = COMPACT.model_copy(update=network).model_dump()
+    return answer_to({"network": fields, "text": text, "cache": str(cache)}, {})
+
+
+def test_another_process_gives_the_networks_own_vector_and_is_kept(reader: Reader) -> None:
     text = "a large red house, in a meadow"
     vector = embed_text(COMPACT, text)
     network = load_clip("clip_compact", "demo", COMPACT.clip_digest)
@@ -31,39 +47,52 @@ def test_another_process_gives_the_networks_own_vector() -> None:
     np.testing.assert_allclose(vector, network.embed_texts([text])[0], atol=1e-6)
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
 
-
-@pytest.mark.usefixtures("cache")
-def test_a_text_that_the_network_cannot_read_is_said() -> None:
+    first = reader.pid
     with pytest.raises(RunError, match=r"cannot be searched for(?s:.*)xylophone") as caught:
         embed_text(COMPACT, "xylophone")
     assert "Traceback" not in str(caught.value)
+    np.testing.assert_array_equal(embed_text(COMPACT, text), vector)
+    assert reader.pid == first
+
+    # The text is no argument of the process: everybody on the machine can read those.
+    assert first is not None
+    assert "house" not in " ".join(psutil.Process(first).cmdline())
+
+    os.kill(first, signal.SIGKILL)
+    np.testing.assert_array_equal(embed_text(COMPACT, text), vector)
+    assert reader.pid not in (None, first)
 
 
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    """Let this process be the other one, which is quicker."""
-
-    def child(command: list[str], *, input: bytes, **_: Any) -> subprocess.CompletedProcess[bytes]:
-        out, err = io.TextIOWrapper(io.BytesIO()), io.StringIO()
-        with monkeypatch.context() as patched:
-            patched.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(input)))
-            patched.setattr(sys, "stdout", out)
-            patched.setattr(sys, "stderr", err)
-            status = search.main()
-        return subprocess.CompletedProcess(command, status, out.buffer.getvalue(), err.getvalue().encode())
-
-    monkeypatch.setattr("brainviz.runs.search.subprocess.run", child)
+@pytest.mark.usefixtures("reader")
+def test_a_text_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "SECONDS", 0.05)
+    with pytest.raises(RunError, match="too long"):
+        embed_text(COMPACT, "food")
+    assert search._READER.pid is None
 
 
-@pytest.mark.usefixtures("here")
-def test_a_file_that_was_remembered_is_found() -> None:
+def test_a_process_that_cannot_start_is_said(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brainviz.runs.search.sys.executable", "/bin/false")
+    with pytest.raises(RunError, match=r"cannot be searched for(?s:.*)exit"):
+        embed_text(COMPACT, "food")
+    assert reader.pid is None
+
+
+def test_a_file_that_was_remembered_is_found(cache: Path) -> None:
     assert FOUND.path is not None
     remember_weights(FOUND.digest, FOUND.path)
-    by_file = COMPACT.model_copy(update={"clip_weights": "file"})
-    np.testing.assert_array_equal(embed_text(by_file, "food"), embed_text(COMPACT, "food"))
+    assert ask("food", cache, clip_weights="file") == ask("food", cache)
+    assert len(ask("food", cache)["vector"]) == 128
 
 
-@pytest.mark.usefixtures("here")
+def test_a_network_is_read_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = {"network": COMPACT.model_dump(), "text": "food", "cache": str(cache)}
+    opened: dict[str, Any] = {}
+    first = answer_to(request, opened)
+    monkeypatch.setattr("brainviz.runs.embed.open_image_text", None)
+    assert answer_to(request, opened) == first
+
+
 @pytest.mark.parametrize(
     ("network", "text", "words"),
     [
@@ -72,33 +101,7 @@ def test_a_file_that_was_remembered_is_found() -> None:
         ({"clip_digest": "0" * 64}, "food", "0000000000"),
     ],
 )
-def test_what_cannot_be_searched_for_is_said(network: dict[str, Any], text: str, words: str) -> None:
-    with pytest.raises(RunError, match="cannot be searched for") as caught:
-        embed_text(COMPACT.model_copy(update=network), text)
-    assert words in str(caught.value)
-
-
-@pytest.mark.usefixtures("cache")
-def test_a_text_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "SECONDS", 0.05)
-    with pytest.raises(RunError, match="too long"):
-        embed_text(COMPACT, "food")
-
-
-@pytest.mark.usefixtures("cache")
-def test_the_child_knows_the_cache_and_gets_the_text_unseen_by_others(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The text is no argument of the process: everybody on the machine can read those."""
-    seen: dict[str, Any] = {}
-
-    def child(command: list[str], **how: Any) -> subprocess.CompletedProcess[bytes]:
-        seen.update(how, command=command)
-        return subprocess.CompletedProcess(command, 3, b"", b"")
-
-    monkeypatch.setattr("brainviz.runs.search.subprocess.run", child)
-    with pytest.raises(RunError, match="exit 3"):
-        embed_text(COMPACT, "my secret")
-    assert "my secret" not in " ".join(seen["command"])
-    assert b"my secret" in seen["input"]
-    assert seen["env"]["BRAINVIZ_CACHE"] == str(cache)
+def test_what_cannot_be_searched_for_is_said(cache: Path, network: dict[str, str], text: str, words: str) -> None:
+    found = ask(text, cache, **network)
+    assert "vector" not in found
+    assert words in found["error"]
