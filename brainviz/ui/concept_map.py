@@ -24,6 +24,9 @@ from brainviz.ui.downloads import figure_downloads
 #: What the points' colours can mean.
 COLOURS = ("concept", "subject", "hemi", "roi")
 
+#: Concepts that have a colour and a name on the map, the largest; and what the others are called.
+MOST_NAMED, OTHERS = 40, "other concepts"
+
 #: Pictures of a selection, most and least associated each.
 PICTURES = 10
 
@@ -40,7 +43,7 @@ def show_weight_space(shown: ConceptResults) -> None:
     table = map_table(shown)
     patch = _on_map(shown, table)
     by = str(colour or "concept")
-    orders = {"concept": shown.labels, "subject": shown.subjects}
+    orders = {"concept": [*shown.labels[:MOST_NAMED], OTHERS], "subject": shown.subjects}
     figure = weight_map(table, shown.provenance, colour=by, highlight=patch, order=orders.get(by, ()))
     selected: Any = st.plotly_chart(
         figure,
@@ -79,7 +82,9 @@ def map_table(shown: ConceptResults) -> pd.DataFrame:
 def _map_table(run_id: str, labels: tuple[str, ...], _shown: ConceptResults) -> pd.DataFrame:
     drawn, places = (np.load(_shown.run.file(name)) for name in (share.MAP_POINTS, share.MAP))
     points = _shown.points.iloc[drawn]
-    concept = ["none" if number < 0 else labels[number] for number in points["concept"]]
+    concept = [
+        "none" if number < 0 else labels[number] if number < MOST_NAMED else OTHERS for number in points["concept"]
+    ]
     return pd.DataFrame(
         {
             "x": places[:, 0],

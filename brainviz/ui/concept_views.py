@@ -24,6 +24,9 @@ from brainviz.ui.words import count
 #: Concepts drawn as cards, and pictures on each.
 CARDS, CARD_PICTURES, CARD_PIXELS = 24, 8, 72
 
+#: Concepts drawn as points, and compared with each other: a small eps can make thousands, of a few vertices each.
+MOST_POINTS, MOST_COMPARED = 300, 60
+
 #: A concept that holds so large a share of the vertices is a sign of a large eps.
 TOO_LARGE = 0.5
 
@@ -89,7 +92,7 @@ def show_overview(shown: ConceptResults) -> None:
     if len(listed) > CARDS:
         st.caption(f"And {len(listed) - CARDS} more: see Table.")
     st.subheader("Size and reliability")
-    figure = concept_chart(listed, shown.provenance)
+    figure = concept_chart(listed.head(MOST_POINTS), shown.provenance)
     picked = st.plotly_chart(
         figure, config=PLOTLY_CONFIG, theme=None, key="concept_chart", on_select="rerun", alt="Concepts by reliability"
     )
@@ -100,6 +103,7 @@ def show_overview(shown: ConceptResults) -> None:
     st.caption(
         "Consistency: cosine of a participant's own version of the concept with that of the others, mean over "
         "participants. Size: vertices of all participants."
+        + (f" Drawn are the first {MOST_POINTS} of {len(listed):,}." if len(listed) > MOST_POINTS else "")
     )
     figure_downloads("Concepts", listed, figure, [shown.spec], shown.stem, shown.provenance)
 
@@ -216,6 +220,6 @@ def show_table(shown: ConceptResults) -> None:
         "pictures' own."
     )
     download("Table, CSV", lambda: csv_text(table, shown.provenance), f"{shown.stem}.csv", key="csv_concepts")
-    cosines = np.asarray(shown.directions) @ np.asarray(shown.directions).T
-    figure = concept_matrix(cosines, table["name"].tolist(), shown.provenance)
+    largest = np.asarray(shown.directions[:MOST_COMPARED])
+    figure = concept_matrix(largest @ largest.T, table["name"].tolist()[:MOST_COMPARED], shown.provenance)
     st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="concept_matrix", alt="Cosines between concepts")
