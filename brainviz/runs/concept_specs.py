@@ -9,11 +9,9 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from brainviz.runs.spec_base import (
     CODE_VERSIONS,
     SEPARATOR,
-    Hemisphere,
+    AreaFields,
     Spec,
     SplitFields,
-    areas_of,
-    one_spelling,
     setting,
 )
 
@@ -60,18 +58,12 @@ class TextsSpec(ClipFields, Spec):
         return f"{self.texts}, {self.clip_network}"
 
 
-class DecoderSpec(SplitFields, Spec):
+class DecoderSpec(AreaFields, SplitFields, Spec):
     """Linear decoders from responses to the embeddings of pictures, averaged over seeds (methods, section 8)."""
 
     kind: Literal["decoder"] = "decoder"
     version: int = CODE_VERSIONS["decoder"]
     embedding: EmbeddingSpec
-    hemi: Literal["lh", "rh", "both"] = Field(title="Hemisphere", description="lh, rh, or both")
-    roi: str = Field(
-        title="ROI",
-        description="name of the ROI, a union such as V1, all, or several of these with commas between them",
-        min_length=1,
-    )
     selection: Literal["noise-ceiling", "repeats", "encoding", "none"] = setting(
         "noise-ceiling",
         "Vertices by",
@@ -103,11 +95,6 @@ class DecoderSpec(SplitFields, Spec):
     )
     seed: int = setting(0, "Seed", "of the decoders, the candidates and the resamples", ge=0)
 
-    @field_validator("roi")
-    @classmethod
-    def _one_spelling(cls, roi: str) -> str:
-        return one_spelling(roi)
-
     @field_validator("ridge_alphas")
     @classmethod
     def _one_order(cls, values: tuple[float, ...]) -> tuple[float, ...]:
@@ -117,8 +104,6 @@ class DecoderSpec(SplitFields, Spec):
     def _embedding_agrees(self) -> DecoderSpec:
         if (self.embedding.dataset, self.embedding.subject) != (self.dataset, self.subject):
             raise ValueError("the embeddings belong to another data set or subject")
-        if not self.roi:
-            raise ValueError("no ROI is named")
         if any(alpha <= 0 for alpha in self.ridge_alphas):
             raise ValueError("every ridge penalty must be above 0")
         if self.selection == "none" and self.vertex_threshold != type(self).model_fields["vertex_threshold"].default:
@@ -127,11 +112,6 @@ class DecoderSpec(SplitFields, Spec):
 
     def dependencies(self) -> tuple[Spec, ...]:
         return (self.embedding,)
-
-    @property
-    def areas(self) -> tuple[tuple[Hemisphere, str], ...]:
-        """Hemisphere and ROI of every part, hemispheres first."""
-        return areas_of(self.hemi, self.roi)
 
     @property
     def label(self) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.fields import FieldInfo
 
 #: Version of the computing code per kind: raise it when the same spec would give another result.
@@ -90,12 +90,27 @@ class SplitFields(BaseModel):
     split_seed: int = setting(0, "Split seed", "of the division into training and test pictures", group="split", ge=0)
 
 
-def one_spelling(roi: str) -> str:
-    """Return names of ROIs sorted, each once: the same set of ROIs is the same run."""
-    return SEPARATOR.join(sorted({name.strip() for name in roi.split(SEPARATOR)} - {""}))
+class AreaFields(BaseModel):
+    """Which vertices: of one or both hemispheres, in one ROI or several."""
 
+    hemi: Literal["lh", "rh", "both"] = Field(title="Hemisphere", description="lh, rh, or both")
+    roi: str = Field(
+        title="ROI",
+        description="name of the ROI, a union such as V1, all, or several of these with commas between them",
+        min_length=1,
+    )
 
-def areas_of(hemi: str, roi: str) -> tuple[tuple[Hemisphere, str], ...]:
-    """Return hemisphere and ROI of every part of a request, hemispheres first."""
-    hemispheres: tuple[Any, ...] = ("lh", "rh") if hemi == "both" else (hemi,)
-    return tuple((each, name) for each in hemispheres for name in roi.split(SEPARATOR))
+    @field_validator("roi")
+    @classmethod
+    def _one_spelling(cls, roi: str) -> str:
+        """Sort the names, each once: the same set of ROIs is the same run."""
+        names = SEPARATOR.join(sorted({name.strip() for name in roi.split(SEPARATOR)} - {""}))
+        if not names:
+            raise ValueError("no ROI is named")
+        return names
+
+    @property
+    def areas(self) -> tuple[tuple[Hemisphere, str], ...]:
+        """Hemisphere and ROI of every part, hemispheres first."""
+        hemispheres: tuple[Hemisphere, ...] = ("lh", "rh") if self.hemi == "both" else (self.hemi,)
+        return tuple((hemi, roi) for hemi in hemispheres for roi in self.roi.split(SEPARATOR))

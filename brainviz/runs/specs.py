@@ -16,11 +16,10 @@ from brainviz.runs.concept_specs import ConceptsSpec, DecoderSpec, EmbeddingSpec
 from brainviz.runs.spec_base import (
     CODE_VERSIONS,
     SEPARATOR,
+    AreaFields,
     Hemisphere,
     Spec,
     SplitFields,
-    areas_of,
-    one_spelling,
     only_for,
     setting,
 )
@@ -143,17 +142,11 @@ class FeaturesSpec(NetworkFields, SplitFields, Spec):
         return f"{self.subject} {self.method}{tuned_on}"
 
 
-class EncodingSpec(Spec):
+class EncodingSpec(AreaFields, Spec):
     """Ridge from a layer's PCA scores to the responses of ROIs, tested on held-out pictures (methods, section 2)."""
 
     kind: Literal["encoding"] = "encoding"
     version: int = CODE_VERSIONS["encoding"]
-    hemi: Literal["lh", "rh", "both"] = Field(title="Hemisphere", description="lh, rh, or both")
-    roi: str = Field(
-        title="ROI",
-        description="name of the ROI, a union such as V1, all, or several of these with commas between them",
-        min_length=1,
-    )
     features: FeaturesSpec
     alphas: tuple[float, ...] = setting(
         tuple(10.0**k for k in range(-1, 8)),
@@ -174,28 +167,16 @@ class EncodingSpec(Spec):
         """Sort the penalties, each once: the same grid is the same run."""
         return tuple(sorted(set(alphas)))
 
-    @field_validator("roi")
-    @classmethod
-    def _one_spelling(cls, roi: str) -> str:
-        return one_spelling(roi)
-
     @model_validator(mode="after")
     def _features_agree(self) -> EncodingSpec:
         if (self.features.dataset, self.features.subject) != (self.dataset, self.subject):
             raise ValueError("the features belong to another data set or subject")
-        if not self.roi:
-            raise ValueError("no ROI is named")
         if any(alpha <= 0 for alpha in self.alphas):
             raise ValueError("every ridge penalty must be above 0")
         return self
 
     def dependencies(self) -> tuple[Spec, ...]:
         return (self.features,)
-
-    @property
-    def areas(self) -> tuple[tuple[Hemisphere, str], ...]:
-        """Hemisphere and ROI of every part, hemispheres first."""
-        return areas_of(self.hemi, self.roi)
 
     @property
     def method(self) -> str:
