@@ -14,12 +14,12 @@ from brainviz import __version__
 from brainviz.config import cache_dir, nearest
 from brainviz.errors import BrainvizError, RunError, SpecError
 from brainviz.runs import queue
-from brainviz.runs.fields import IMAGE_TEXT_KINDS, SettingField, field_table
+from brainviz.runs.fields import BOTTLENECK_KINDS, IMAGE_TEXT_KINDS, SettingField, field_table
 from brainviz.runs.remembered import memo_dir
 from brainviz.runs.requests import make_spec
 from brainviz.runs.specs import SPEC_CLASSES
 from brainviz.runs.store import ENDED, STATES, Run, Store
-from brainviz.runs.tables import ROIS, read_table
+from brainviz.runs.tables import ROIS
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -28,6 +28,9 @@ SPARSE_SECONDS = 15.0
 
 #: Steps that take less are not worth a word.
 MOMENT_SECONDS = 0.5
+
+#: Kinds of run that are about several subjects.
+SEVERAL_SUBJECTS = ("landscape", "concepts", "joint-features", "pretraining", "submission")
 
 #: How long `cancel` waits for a running run to go.
 CANCEL_SECONDS = 20.0
@@ -111,17 +114,18 @@ def _add_kind(commands: Any, kind: str, summary: str) -> None:
     data = parser.add_argument_group("data")
     data.add_argument("--dataset", required=True, metavar="ROOT", help="folder, or name in brainviz.toml, or demo")
     if kind != "texts":
-        many = "; several with commas between them" if kind in ("landscape", "concepts") else ""
-        usual = " (default: all)" if kind == "concepts" else ""
+        many = "; several with commas between them" if kind in SEVERAL_SUBJECTS else ""
+        usual = " (default: all)" if many and kind != "landscape" else ""
         data.add_argument(
             "--subject", required=not usual, default="", help=f"name of the subject, e.g. subj01{many}{usual}"
         )
-    if kind in ("texts", "embedding"):
+    if kind in ("texts", "embedding", "joint-features", "submission"):
         _add_settings(parser, kind)
         return
-    needed = kind not in ("features", *IMAGE_TEXT_KINDS)
-    several = kind in ("encoding", "comparison", "decoder", "concepts")
-    data.add_argument("--hemi", required=needed, help=f"lh{', rh or both' if several else ' or rh'}")
+    needed = kind not in ("features", *IMAGE_TEXT_KINDS, *BOTTLENECK_KINDS)
+    several = kind in ("encoding", "comparison", "decoder", "concepts", *BOTTLENECK_KINDS)
+    if kind not in BOTTLENECK_KINDS:
+        data.add_argument("--hemi", required=needed, help=f"lh{', rh or both' if several else ' or rh'}")
     more = "; several with commas between them" if several else ""
     data.add_argument("--roi", required=needed, help=f"name of the ROI, a union such as V1, or all{more}")
     _add_settings(parser, kind)
@@ -296,7 +300,7 @@ def print_run(run: Run, as_json: bool) -> int:
 
 def roi_lines(run: Run) -> list[dict[str, Any]]:
     """Return what an encoding or comparison run says of each ROI, at its best layer, as rows of text."""
-    rows = read_table(run)
+    rows = run.table("rois")
     if "own" in rows:
         rows = rows[rows["own"]]
     shown = rows[[name for name in ROI_COLUMNS if name in rows]]

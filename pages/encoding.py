@@ -3,6 +3,8 @@
 import streamlit as st
 
 from brainviz.figures.style import Provenance
+from brainviz.runs.bottleneck_specs import BOTTLENECK
+from brainviz.runs.network_specs import UNTUNED
 from brainviz.runs.store import Store
 from brainviz.ui.choices import choose, split_words
 from brainviz.ui.comparison import comparisons, finished, layers_fitted
@@ -21,7 +23,7 @@ from brainviz.ui.navigation import begin_page
 from brainviz.ui.permutation_view import show_tests
 from brainviz.ui.pickers import pick_hemispheres, pick_methods, pick_rois, pick_subjects
 from brainviz.ui.run_controls import asked_for, live_progress, show_plan, start_button
-from brainviz.ui.settings import settings_form
+from brainviz.ui.settings import bottleneck_settings, settings_form
 from brainviz.ui.shown import Shown
 from brainviz.ui.sources import require_source
 from brainviz.ui.vertex_views import show_map, show_vertices
@@ -49,9 +51,11 @@ with st.container(border=True):
         hemispheres = pick_hemispheres(source)
         rois = pick_rois(source, subjects)
     with st.container(horizontal=True):
-        methods = pick_methods()
+        methods = pick_methods(BOTTLENECK)
         all_layers = pick_layers()
-    settings = settings_form("encoding", source, methods, all_layers=all_layers)
+    states = [method for method in methods if method != BOTTLENECK] or [UNTUNED]
+    settings = settings_form("encoding", source, states, all_layers=all_layers)
+    settings |= {BOTTLENECK: bottleneck_settings(settings)}
 
 if not (subjects and hemispheres and rois and methods):
     st.info("Choose at least one subject, hemisphere, ROI and method.", icon=":material/arrow_upward:")

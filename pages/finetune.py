@@ -3,7 +3,7 @@
 import streamlit as st
 
 from brainviz.figures.style import Provenance
-from brainviz.runs.specs import UNTUNED
+from brainviz.runs.network_specs import UNTUNED
 from brainviz.runs.store import Store
 from brainviz.ui.choices import choose, runs_frame, split_words
 from brainviz.ui.downloads import csv_text, download, json_text

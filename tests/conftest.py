@@ -29,11 +29,12 @@ from brainviz.runs import lateralize, preparation
 from brainviz.runs.compute import compute
 from brainviz.runs.context import Context
 from brainviz.runs.landscape import landscape
+from brainviz.runs.network_specs import EncodingSpec
 from brainviz.runs.processes import ProcessIdentity
 from brainviz.runs.remembered import load_dataset, load_task, memo_dir
 from brainviz.runs.requests import make_spec
 from brainviz.runs.spec_base import Spec
-from brainviz.runs.specs import ClassificationSpec, EncodingSpec, LandscapeSpec, LateralizationSpec
+from brainviz.runs.specs import ClassificationSpec, LandscapeSpec, LateralizationSpec
 from brainviz.runs.store import (
     Run,
     Store,

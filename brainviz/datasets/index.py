@@ -148,6 +148,28 @@ def index_of(dataset: Dataset, facts: Mapping[str, Mapping[Path, FileFacts]]) ->
     return _dataset_index(dataset, subjects)
 
 
+def test_picture_digests(dataset: Dataset, subject: str, memo_dir: Path) -> tuple[tuple[str, ...], str]:
+    """Return the digests of a subject's pictures without responses, and one of all; the fingerprint leaves them out.
+
+    Raises
+    ------
+    DatasetError
+        There are none, or one cannot be decoded.
+    """
+    paths = dataset.test_images(subject).paths
+    if not paths:
+        raise DatasetError(
+            f"{subject} has no test pictures.",
+            expected="pictures in test_split/test_images, as the challenge's package has them",
+        )
+    facts = scan({subject: ((), paths)}, dataset.root, memo_dir)[subject]
+    for path in paths:
+        if facts[path].problem:
+            raise DatasetError(f"A test picture of {subject} cannot be used.", got=facts[path].problem)
+    digests = tuple(facts[path].digest for path in paths)
+    return digests, _json_digest(digests)
+
+
 def _dataset_index(dataset: Dataset, subjects: Mapping[str, SubjectIndex]) -> DatasetIndex:
     digests = {subject: known.digest for subject, known in subjects.items()}
     return DatasetIndex(_json_digest({"mesh": dataset.mesh, "subjects": digests}), subjects)

@@ -87,7 +87,7 @@ def layer_features(
     normalise = normaliser(mean, std, torch.device(device))
     with torch.no_grad(), _evaluating(backbone), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         sizes = _output_sizes(backbone, modules, normalise(images[:1]))
-        features = {layer: _allocate(folder, layer, len(images), sizes[layer]) for layer in modules}
+        features = {layer: allocate(folder, layer, len(images), sizes[layer]) for layer in modules}
         for start in range(0, len(images), batch_size):
             batch = normalise(images[start : start + batch_size])
             for layer, output in _forward(backbone, modules, batch).items():
@@ -195,8 +195,8 @@ def _forward(backbone: nn.Module, modules: Mapping[str, nn.Module], batch: Tenso
     return outputs
 
 
-def _allocate(folder: Path | None, layer: str, n: int, p: int) -> NDArray[np.float32]:
-    """Return an empty (n, p) array: a file's memory map when it is large and there is a folder."""
+def allocate(folder: Path | None, layer: str, n: int, p: int) -> NDArray[np.float32]:
+    """Return an empty (n, p) array for features: a file's memory map when it is large and there is a folder."""
     if folder is None or 4 * n * p <= MEMORY_BYTES:
         return np.empty((n, p), dtype=np.float32)
     folder.mkdir(parents=True, exist_ok=True)

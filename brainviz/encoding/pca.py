@@ -111,6 +111,44 @@ def fit_pca(
     return PCAFit(scores.astype(X.dtype, copy=False), squares / (len(train) - 1), squares / total)
 
 
+def principal_axes(
+    X: NDArray[np.floating], train_rows: NDArray[np.integer], fit: PCAFit
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Return what leads from scores back to features, and from other features to scores.
+
+    The fit itself does without them: of wide features they are as large as the scores of tens of thousands of images.
+    With V' the axes, ``T' (T V) = V S^2`` gives them from the training rows T and their scores.
+
+    Parameters
+    ----------
+    X : (n, p) float array
+        The features that were fitted; may be a memory map, of which about `BLOCK_BYTES` are in memory at a time.
+    train_rows : (n_train,) int array
+        The rows that were fitted.
+    fit : PCAFit
+
+    Returns
+    -------
+    mean : (p,) float64 array
+        Of the training rows.
+    axes : (k, p) float32 array
+        The components, orthonormal rows: ``scores @ axes + mean`` is the best approximation of the features from k
+        scores, and ``(x - mean) @ axes.T`` the scores of other images.
+    """
+    train = _checked_rows(X, train_rows, 1)
+    squares = fit.explained_variance * (len(train) - 1)
+    weights = (fit.scores[train].astype(np.float64) / squares).astype(X.dtype)
+    mean, axes = np.empty(X.shape[1]), np.empty((len(squares), X.shape[1]), np.float32)
+    width = max(1, BLOCK_BYTES // (len(train) * X.itemsize))
+    for start in range(0, X.shape[1], width):
+        columns = slice(start, start + width)
+        block = X[:, columns][train]
+        mean[columns] = block.mean(axis=0, dtype=np.float64)
+        block -= mean[columns]
+        axes[:, columns] = matmul(torch.from_numpy(weights.T.copy()), torch.from_numpy(block)).numpy()
+    return mean, axes
+
+
 def _checked_rows(X: NDArray[np.floating], train_rows: NDArray[np.integer], n_components: int) -> NDArray[np.int64]:
     """Refuse what PCA cannot be fitted on; return the training rows as an array."""
     if n_components < 1:

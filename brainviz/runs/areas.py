@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from brainviz.datasets.base import ALL_VERTICES, MIN_ROI_VERTICES
 from brainviz.datasets.splits import Split
-from brainviz.runs.context import Pictures, read_responses
+from brainviz.runs.context import Context, Pictures, read_responses
+from brainviz.runs.network_specs import EncodingSpec
 from brainviz.runs.places import require_roi
-from brainviz.runs.specs import EncodingSpec
+from brainviz.runs.store import write_array, write_json
 
 #: Where each area of an encoding run is on the vertex axis.
 AREAS = "areas.json"
@@ -81,6 +82,35 @@ def open_area(pictures: Pictures, hemi: str, roi: str, apart: Collection[str] = 
         np.full(len(columns), np.nan) if ceiling is None else ceiling[columns].astype(np.float64),
         parts,
     )
+
+
+def spans_of(areas: Sequence[Area]) -> list[slice]:
+    """Return where each area is on the vertex axis."""
+    ends = np.cumsum([len(area.columns) for area in areas]).tolist()
+    return [slice(end - len(area.columns), end) for end, area in zip(ends, areas, strict=True)]
+
+
+def write_places(areas: Sequence[Area], test: NDArray[np.int64], context: Context) -> None:
+    """Write ``areas.json``, ``columns`` (e,), ``positions`` (e,) where there is a mesh, and ``test_rows`` (n_test,)."""
+    write_array(context.path / "test_rows.npy", test)
+    write_array(context.path / "columns.npy", np.concatenate([area.columns for area in areas]))
+    positions = [area.positions for area in areas if area.positions is not None]
+    if len(positions) == len(areas):
+        write_array(context.path / "positions.npy", np.concatenate(positions))
+    write_json(
+        context.path / AREAS,
+        [
+            {"hemi": area.hemi, "roi": area.roi, "start": span.start, "stop": span.stop}
+            for area, span in zip(areas, spans_of(areas), strict=True)
+        ],
+    )
+
+
+def each_once(areas: Sequence[Area]) -> NDArray[np.int64]:
+    """Return where each vertex is first on the vertex axis, ascending: it may lie in several areas."""
+    where = np.concatenate([[f"{area.hemi} {column}" for column in area.columns] for area in areas])
+    first: NDArray[np.int64] = np.sort(np.unique(where, return_index=True)[1])
+    return first
 
 
 def pairing(split: Split, n: int, spec: EncodingSpec) -> NDArray[np.int64]:

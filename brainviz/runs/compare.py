@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainviz.runs.areas import AREAS, Area, open_areas, pairing
+from brainviz.datasets.base import ALL_VERTICES
+from brainviz.runs.areas import Area, open_areas, pairing
 from brainviz.runs.context import Context, Pictures, open_pictures
-from brainviz.runs.specs import ComparisonSpec, EncodingSpec
+from brainviz.runs.network_specs import EncodingSpec
+from brainviz.runs.specs import ComparisonSpec, Encoder, tested_areas
 from brainviz.runs.store import Run
-from brainviz.runs.tables import ROIS, finite_mean, nan_if_none, read_table, write_table
+from brainviz.runs.tables import ROIS, finite_mean, nan_if_none, write_table
 
 #: Rate of false discoveries at which a ROI counts as different.
 FALSE_DISCOVERY_RATE = 0.05
@@ -35,8 +36,8 @@ def comparison(spec: ComparisonSpec, context: Context) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     for number, pair in enumerate(zip(spec.first, spec.second, strict=True)):
         tell(number, len(spec.first))
-        first, second = (EncodingRun(each, pictures, context) for each in pair)
-        for area in first.areas:
+        first, second = (EncoderRun(each, pictures, context) for each in pair)
+        for area in open_areas(pictures, tested_areas(*pair)):
             measured = np.asarray(area.responses[test])
             for roi, part in area.parts.items():
                 if roi != area.roi and (area.hemi, roi) in spec.areas:
@@ -95,27 +96,29 @@ class _AtLayer:
     replicates: NDArray[np.float32]
 
 
-class EncodingRun:
-    """A finished encoding run with its data: what it predicts at any of its layers.
+class EncoderRun:
+    """A finished encoding or bottleneck run with its data: what it predicts at any of its layers.
 
     Parameters
     ----------
-    spec : EncodingSpec
+    spec : EncodingSpec or BottleneckSpec
     pictures : Pictures
     context : Context
     """
 
-    def __init__(self, spec: EncodingSpec, pictures: Pictures, context: Context) -> None:
+    def __init__(self, spec: Encoder, pictures: Pictures, context: Context) -> None:
         self.spec, self.pictures, self.context = spec, pictures, context
         self.run: Run = context.finished(spec)
-        self.areas = open_areas(pictures, spec.areas)
-        self._table = read_table(self.run)
+        self._table = self.run.table("rois")
         self._replicates = self.run.array("replicates")
         self._known: dict[tuple[str, str, str], NDArray[np.float32]] = {}
 
     def at(self, hemi: str, roi: str, layer: str) -> _AtLayer | None:
-        """Return a ROI at a layer; empty stands for its own best one, and None for a ROI of constant vertices only."""
-        table = self._table
+        """Return a ROI at a layer; empty stands for its own best one, and None for a ROI of constant vertices only.
+
+        A bottleneck network has no layers to choose from.
+        """
+        table, layer = self._table, layer if layer in self.spec.layers else ""
         chosen = (table["hemi"] == hemi) & (table["roi"] == roi)
         chosen &= (table["layer"] == layer) if layer else table["own"]
         if not chosen.any():
@@ -127,25 +130,32 @@ class EncodingRun:
 
     def r(self, area: Area, layer: str) -> NDArray[np.float64]:
         """Return the test r of an area's vertices at a layer, shape (v,)."""
-        number = self.spec.features.layers.index(layer)
-        return np.asarray(self.run.array("r")[number, self._span(area)])
+        return np.asarray(self.run.array("r")[self.spec.layers.index(layer), self._vertices(area)])
 
     def predicted(self, area: Area, layer: str) -> NDArray[np.float32]:
         """Return the predicted responses to the test pictures less their offset, shape (v, n_test).
 
         Refitted where they are not kept: at any layer but the area's best one.
         """
-        span, number = self._span(area), self.spec.features.layers.index(layer)
-        if self.run.array("own")[span.start] == number:
-            return np.asarray(self.run.array("predicted")[span])
+        if self.own_layer(area) == self.spec.layers.index(layer):
+            return np.asarray(self.run.array("predicted")[self._vertices(area)])
         key = (area.hemi, area.roi, layer)
         if key not in self._known:
-            self._known[key] = self._refit(area, layer, np.asarray(self.run.array("alpha")[number, span]))
+            self._known[key] = self._refit(area, layer, self.alpha(area, layer))
         return self._known[key]
+
+    def own_layer(self, area: Area) -> int:
+        """Return the number of the area's best layer."""
+        return int(self.run.array("own")[self._vertices(area)][0])
+
+    def alpha(self, area: Area, layer: str) -> NDArray[np.float64]:
+        """Return the penalties that were chosen at a layer, shape (v,)."""
+        return np.asarray(self.run.array("alpha")[self.spec.layers.index(layer), self._vertices(area)])
 
     def _refit(self, area: Area, layer: str, alpha: NDArray[np.float64]) -> NDArray[np.float32]:
         from brainviz.encoding.ridge import prepare_ridge
 
+        assert isinstance(self.spec, EncodingSpec)  # a bottleneck network has one layer, whose predictions are kept
         split = self.pictures.split
         scores = self.context.finished(self.spec.features).array(f"scores_{layer}")
         order = pairing(split, len(scores), self.spec)
@@ -155,7 +165,12 @@ class EncodingRun:
             predicted[columns] = values.T
         return predicted
 
-    def _span(self, area: Area) -> slice:
-        spans = json.loads(self.run.file(AREAS).read_text(encoding="utf-8"))
-        mine = next(span for span in spans if (span["hemi"], span["roi"]) == (area.hemi, area.roi))
-        return slice(mine["start"], mine["stop"])
+    def _vertices(self, area: Area) -> slice | NDArray[np.int64]:
+        """Return where an area is on the vertex axis: by itself, or within all vertices of its hemisphere."""
+        spans = self.run.json("areas")
+        starts = {(span["hemi"], span["roi"]): span["start"] for span in spans}
+        if (area.hemi, area.roi) in starts:
+            start = starts[area.hemi, area.roi]
+            return slice(start, start + len(area.columns))
+        whole: NDArray[np.int64] = starts[area.hemi, ALL_VERTICES] + area.columns
+        return whole

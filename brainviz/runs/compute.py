@@ -1,9 +1,9 @@
 """From a spec to result files: reads data, calls training and encoding, and writes what they return.
 
 One function per kind, here or in a module of its own (`encode`, `compare`, `classify`, `landscape`, `lateralize`,
-`embed`, `decode`, `share`);
-each writes into the run's folder and returns the scalars of ``result.json``. Nothing here knows who asked, or who
-computes: the queue calls it in a process of its own, a test may call it directly.
+`embed`, `decode`, `share`, `bottleneck`, `submit`); each writes into the run's folder and returns the scalars of
+``result.json``. Nothing here knows who asked, or who computes: the queue calls it in a process of its own, a test may
+call it directly.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from brainviz.datasets.splits import hold_out
 from brainviz.errors import RunError, SpecError
+from brainviz.runs.bottleneck import bottleneck, joint_features, pretraining
+from brainviz.runs.bottleneck_specs import BottleneckSpec, JointFeaturesSpec, PretrainingSpec
 from brainviz.runs.classify import classification
 from brainviz.runs.compare import comparison
 from brainviz.runs.concept_specs import ConceptsSpec, DecoderSpec, EmbeddingSpec, TextsSpec
@@ -27,20 +29,14 @@ from brainviz.runs.embed import embedding, texts
 from brainviz.runs.encode import encoding
 from brainviz.runs.landscape import landscape
 from brainviz.runs.lateralize import lateralization
+from brainviz.runs.network_specs import EncodingSpec, FeaturesSpec, FinetuneSpec
 from brainviz.runs.networks import WEIGHTS, features_of, open_backbone, open_state, passes, scratch
 from brainviz.runs.places import require_roi
 from brainviz.runs.share import concepts
 from brainviz.runs.spec_base import Spec
-from brainviz.runs.specs import (
-    ClassificationSpec,
-    ComparisonSpec,
-    EncodingSpec,
-    FeaturesSpec,
-    FinetuneSpec,
-    LandscapeSpec,
-    LateralizationSpec,
-)
+from brainviz.runs.specs import ClassificationSpec, ComparisonSpec, LandscapeSpec, LateralizationSpec, SubmissionSpec
 from brainviz.runs.store import Run, Store, atomic_file, write_array
+from brainviz.runs.submit import submission
 
 if TYPE_CHECKING:
     from brainviz.models.contrastive import ContrastiveNetwork
@@ -93,6 +89,14 @@ def compute(spec: Spec, context: Context) -> dict[str, Any]:
         return decoder(spec, context)
     if isinstance(spec, ConceptsSpec):
         return concepts(spec, context)
+    if isinstance(spec, JointFeaturesSpec):
+        return joint_features(spec, context)
+    if isinstance(spec, PretrainingSpec):
+        return pretraining(spec, context)
+    if isinstance(spec, BottleneckSpec):
+        return bottleneck(spec, context)
+    if isinstance(spec, SubmissionSpec):
+        return submission(spec, context)
     raise RunError("Nothing here computes this kind of run.", got=spec.kind)
 
 

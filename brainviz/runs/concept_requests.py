@@ -39,12 +39,8 @@ def image_text_spec(kind: str, places: Sequence[Place], values: Mapping[str, Any
         As `brainviz.runs.requests.make_spec`.
     """
     place = places[0]
-    settings = default_settings(kind, place.dataset, values.get("clip_network")) | dict(values)
-    name = str(settings["clip_weights"])
-    resolved = _resolved(str(settings["clip_network"]), name, place.allow_files, file_state(name))
-    if resolved.name == "file" and resolved.path is not None:
-        remember_weights(resolved.digest, resolved.path)
-    settings |= {"clip_weights": resolved.name, "clip_digest": resolved.digest}
+    settings = default_settings(kind, place.dataset, clip_network=values.get("clip_network")) | dict(values)
+    settings |= image_text_weights(settings, place)
     if kind == "texts":
         return _texts(place, settings)
     if kind == "embedding":
@@ -61,6 +57,15 @@ def image_text_spec(kind: str, places: Sequence[Place], values: Mapping[str, Any
         )
     about = {"dataset": place.index.fingerprint, "subject": SEPARATOR.join(decoder.subject for decoder in decoders)}
     return build(ConceptsSpec, settings | about, decoders=tuple(decoders), described_by=_texts(place, settings))
+
+
+def image_text_weights(settings: Mapping[str, Any], place: Place) -> dict[str, str]:
+    """Return the settings that say which weights an image-text network has; a file is remembered for the workers."""
+    name = str(settings["clip_weights"])
+    resolved = _resolved(str(settings["clip_network"]), name, place.allow_files, file_state(name))
+    if resolved.name == "file" and resolved.path is not None:
+        remember_weights(resolved.digest, resolved.path)
+    return {"clip_weights": resolved.name, "clip_digest": resolved.digest}
 
 
 def _texts(place: Place, settings: Mapping[str, Any]) -> TextsSpec:

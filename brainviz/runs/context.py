@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -156,6 +156,25 @@ def read_responses(pictures: Pictures, hemi: str, roi: str) -> NDArray[np.float3
             mend="repair the data (`python -m brainviz check` says where), or choose a ROI without them.",
         )
     return responses
+
+
+def read_together(pictures: Pictures, hemi: str, rois: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the vertices of one ROI or more, each once: their columns, (v,) ascending, and responses, (n, v).
+
+    Raises
+    ------
+    DatasetError
+        Some responses are not numbers.
+    """
+    own = {roi: pictures.dataset.columns(pictures.subject, hemi, roi) for roi in rois}
+    columns = np.unique(np.concatenate(list(own.values())))
+    read = {roi: read_responses(pictures, hemi, roi) for roi in rois}
+    responses = next(iter(read.values()))
+    if len(rois) > 1:  # a vertex of two ROIs is one vertex
+        responses = np.empty((len(responses), len(columns)), np.float32)
+        for roi, values in read.items():
+            responses[:, np.searchsorted(columns, own[roi])] = values
+    return columns, responses
 
 
 def standardised(responses: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from brainviz.datasets.base import HEMISPHERES
 from brainviz.errors import DatasetError
 from brainviz.runs.concept_specs import DecoderSpec
-from brainviz.runs.context import MIN_TEST_PICTURES, Context, Pictures, open_pictures, read_responses, standardised
+from brainviz.runs.context import MIN_TEST_PICTURES, Context, Pictures, open_pictures, read_together, standardised
 from brainviz.runs.embed import read_embeddings
 from brainviz.runs.places import require_roi
 from brainviz.runs.store import write_array
@@ -191,14 +191,7 @@ def _vertices(
             continue
         for roi in rois:
             require_roi(pictures.dataset, spec.subject, hemi, roi)
-        columns = np.unique(np.concatenate([pictures.dataset.columns(spec.subject, hemi, roi) for roi in rois]))
-        read = {roi: read_responses(pictures, hemi, roi) for roi in rois}
-        responses = next(iter(read.values()))
-        if len(rois) > 1:  # a vertex of two ROIs is one vertex
-            responses = np.empty((len(responses), len(columns)), np.float32)
-            for roi, values in read.items():
-                own = pictures.dataset.columns(spec.subject, hemi, roi)
-                responses[:, np.searchsorted(columns, own)] = values
+        columns, responses = read_together(pictures, hemi, rois)
         still = _constant(responses, pictures.split.train)
         value = _chosen_by(spec, pictures, hemi, columns, responses, embeddings, context)
         chosen = ~still & (np.ones(len(columns), bool) if spec.selection == "none" else value > spec.vertex_threshold)

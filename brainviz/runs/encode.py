@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from brainviz.datasets.base import HEMISPHERE_NAMES
 from brainviz.errors import DatasetError
-from brainviz.runs.areas import AREAS, Area, open_areas, pairing
+from brainviz.runs.areas import Area, each_once, open_areas, pairing, spans_of, write_places
 from brainviz.runs.context import Context, Pictures, open_pictures
-from brainviz.runs.specs import EncodingSpec
-from brainviz.runs.store import write_array, write_json
+from brainviz.runs.network_specs import EncodingSpec
+from brainviz.runs.store import write_array
 from brainviz.runs.tables import ROIS, finite_mean, finite_median, nan_if_none, none_if_nan, write_table
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LayerFit:
-    """How well one layer predicts an area.
+class Scored:
+    """How well an area is predicted.
 
     Attributes
     ----------
-    alpha, cv_r, r : (v,) float64 array
-        Penalty, cross-validated r inside the training pictures, r on the test pictures.
+    r : (v,) float64 array
+        On the test pictures.
     low, high : (v,) float64 array
         Bootstrap interval of r.
     predicted : (v, n_test) float32 array
@@ -39,14 +39,28 @@ class LayerFit:
         Mean r of each part of the area, per resample.
     """
 
-    alpha: NDArray[np.float64]
-    cv_r: NDArray[np.float64]
     r: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     predicted: NDArray[np.float32]
     offset: NDArray[np.float64]
     replicates: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LayerFit:
+    """How well one layer predicts an area.
+
+    Attributes
+    ----------
+    alpha, cv_r : (v,) float64 array
+        Penalty, and cross-validated r inside the training pictures.
+    scored : Scored
+    """
+
+    alpha: NDArray[np.float64]
+    cv_r: NDArray[np.float64]
+    scored: Scored
 
 
 def encoding(spec: EncodingSpec, context: Context) -> dict[str, Any]:
@@ -129,10 +143,34 @@ def fit_area(
     device: str,
 ) -> LayerFit:
     """Choose the penalties of an area's vertices on the training pictures, predict the test pictures, and correlate."""
+    selection = design.select(area.responses, rows=train)
+    blocks = design.predict(scores_test, area.responses, selection.alpha, rows=train)
+    return LayerFit(selection.alpha, selection.cv_r, score_area(blocks, area, test, weights, device))
+
+
+#: Vertices of an area, predicted responses (n_test, v) less their offset, and the offset (v,).
+Block = tuple[slice, NDArray[np.floating], NDArray[np.float64]]
+
+
+def score_area(
+    blocks: Iterable[Block], area: Area, test: NDArray[np.int64], weights: NDArray[np.float32], device: str
+) -> Scored:
+    """Correlate what is predicted for the test pictures with what was measured, per vertex and per part of the area.
+
+    Parameters
+    ----------
+    blocks : iterable of Block
+        Every vertex of the area once.
+    area : Area
+    test : (n_test,) int array
+        Rows of the test pictures.
+    weights : (B, n_test) float32 array
+        Of `brainviz.encoding.statistics.bootstrap_weights`.
+    device : str
+    """
     from brainviz.encoding.metrics import pearson_r
     from brainviz.encoding.statistics import bootstrap_r, interval
 
-    selection = design.select(area.responses, rows=train)
     n_vertices = len(area.columns)
     r, low, high, offset = np.empty((4, n_vertices))
     predicted = np.empty((n_vertices, len(test)), np.float32)
@@ -140,7 +178,7 @@ def fit_area(
     member = np.zeros((n_vertices, len(area.parts)))
     for place, part in enumerate(area.parts.values()):
         member[part, place] = 1
-    for columns, values, means in design.predict(scores_test, area.responses, selection.alpha, rows=train):
+    for columns, values, means in blocks:
         measured = np.asarray(area.responses[test, columns])
         r[columns] = pearson_r(values, measured)
         predicted[columns], offset[columns] = values.T, means
@@ -152,7 +190,7 @@ def fit_area(
         counts += defined @ member[columns]
     with np.errstate(invalid="ignore"):
         mean_r = (sums / counts).astype(np.float32)
-    return LayerFit(selection.alpha, selection.cv_r, r, low, high, predicted, offset, mean_r)
+    return Scored(r, low, high, predicted, offset, mean_r)
 
 
 class _Record:
@@ -160,10 +198,8 @@ class _Record:
 
     def __init__(self, areas: Sequence[Area], n_layers: int) -> None:
         self.areas = areas
-        ends = np.cumsum([len(area.columns) for area in areas]).tolist()
-        self.spans = [slice(end - len(area.columns), end) for end, area in zip(ends, areas, strict=True)]
-        e = int(ends[-1])
-        self.r, self.cv_r, self.alpha, self.protocol_r = np.full((4, n_layers, e), np.nan)
+        self.spans = spans_of(areas)
+        self.r, self.cv_r, self.alpha, self.protocol_r = np.full((4, n_layers, self.spans[-1].stop), np.nan)
         self.best: dict[int, tuple[float, int, LayerFit]] = {}
         self.replicates: dict[tuple[int, int], NDArray[np.float32]] = {}
 
@@ -171,8 +207,8 @@ class _Record:
         """Take the fit of an area on a layer, given in the order of the layers, and its score by the authors' way."""
         span = self.spans[place]
         self.protocol_r[layer, span] = protocol
-        self.r[layer, span], self.cv_r[layer, span], self.alpha[layer, span] = fit.r, fit.cv_r, fit.alpha
-        self.replicates[place, layer] = fit.replicates
+        self.r[layer, span], self.cv_r[layer, span], self.alpha[layer, span] = fit.scored.r, fit.cv_r, fit.alpha
+        self.replicates[place, layer] = fit.scored.replicates
         mean = finite_mean(fit.cv_r)
         if mean is not None and (place not in self.best or mean > self.best[place][0]):
             self.best[place] = (mean, layer, fit)
@@ -189,7 +225,7 @@ class _Record:
                     mend="check the data set, or leave this ROI out.",
                 )
         best = [self.best[place] for place in range(len(self.areas))]
-        fits = [fit for _, _, fit in best]
+        scored = [fit.scored for _, _, fit in best]
         sizes = [len(area.columns) for area in self.areas]
         own = np.repeat([layer for _, layer, _ in best], sizes)
         test = pictures.split.test
@@ -199,26 +235,14 @@ class _Record:
             "alpha": self.alpha,
             "protocol_r": self.protocol_r,
             "own": own,
-            "r_low": np.concatenate([fit.low for fit in fits]),
-            "r_high": np.concatenate([fit.high for fit in fits]),
-            "predicted": np.concatenate([fit.predicted for fit in fits]),
-            "offset": np.concatenate([fit.offset for fit in fits]),
-            "test_rows": test,
-            "columns": np.concatenate([area.columns for area in self.areas]),
         }
-        positions = [area.positions for area in self.areas if area.positions is not None]
-        if len(positions) == len(self.areas):
-            arrays["positions"] = np.concatenate(positions)
         rows, replicates = self._rows(layers)
         arrays["replicates"] = replicates
         for name, array in arrays.items():
             write_array(context.path / f"{name}.npy", array)
+        write_scored(scored, context)
+        write_places(self.areas, test, context)
         write_table(context, ROIS, rows)
-        spans = zip(self.areas, self.spans, strict=True)
-        write_json(
-            context.path / AREAS,
-            [{"hemi": area.hemi, "roi": area.roi, "start": span.start, "stop": span.stop} for area, span in spans],
-        )
         return self._scalars(layers, own, rows, len(pictures.split.train), len(test))
 
     def _rows(self, layers: Sequence[str]) -> tuple[list[dict[str, Any]], NDArray[np.float32]]:
@@ -236,8 +260,7 @@ class _Record:
         self, layers: Sequence[str], own: NDArray[np.int64], rows: Sequence[dict[str, Any]], n_train: int, n_test: int
     ) -> dict[str, Any]:
         """Return the scalars over all vertices, each once and at the best layer of the first area that holds it."""
-        where = np.concatenate([[f"{area.hemi} {column}" for column in area.columns] for area in self.areas])
-        vertices = np.sort(np.unique(where, return_index=True)[1])
+        vertices = each_once(self.areas)
         r, cv_r = self.r[own[vertices], vertices], self.cv_r[own[vertices], vertices]
         ceiling = np.concatenate([area.ceiling for area in self.areas])[vertices]
         scalars = {
@@ -254,11 +277,22 @@ class _Record:
         if len(self.areas) == 1:
             mine = next(row for row in rows if row["own"])
             scalars |= {"r_low": none_if_nan(mine["r_low"]), "r_high": none_if_nan(mine["r_high"])}
-        if np.any(ceiling > 0):
-            from brainviz.encoding.metrics import algonauts_score
+        return scalars | challenge_score(r, ceiling)
 
-            scalars["algonauts_score"] = algonauts_score(r, ceiling).mean
-        return scalars
+
+def write_scored(scored: Sequence[Scored], context: Context) -> None:
+    """Write intervals, predictions and offsets of areas, one after the other."""
+    for name, field in (("r_low", "low"), ("r_high", "high"), ("predicted", "predicted"), ("offset", "offset")):
+        write_array(context.path / f"{name}.npy", np.concatenate([getattr(each, field) for each in scored]))
+
+
+def challenge_score(r: NDArray[np.float64], ceiling: NDArray[np.float64]) -> dict[str, float | None]:
+    """Return the Algonauts score of these vertices as a scalar; nothing where no vertex has a ceiling."""
+    if not np.any(ceiling > 0):
+        return {}
+    from brainviz.encoding.metrics import algonauts_score
+
+    return {"algonauts_score": algonauts_score(r, ceiling).mean}
 
 
 def roi_rows(

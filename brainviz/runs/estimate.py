@@ -10,16 +10,16 @@ from itertools import islice
 from typing import Any
 
 from brainviz.errors import SpecError
+from brainviz.runs.bottleneck_specs import BottleneckSpec, JointFeaturesSpec, PretrainingSpec
 from brainviz.runs.concept_specs import ClipFields, ConceptsSpec, DecoderSpec, EmbeddingSpec, TextsSpec
-from brainviz.runs.spec_base import Spec
+from brainviz.runs.network_specs import EncodingSpec, FeaturesSpec, FinetuneSpec
+from brainviz.runs.spec_base import SEPARATOR, Spec
 from brainviz.runs.specs import (
     ClassificationSpec,
     ComparisonSpec,
-    EncodingSpec,
-    FeaturesSpec,
-    FinetuneSpec,
     LandscapeSpec,
     LateralizationSpec,
+    SubmissionSpec,
     network_of,
 )
 from brainviz.runs.store import Run, Store
@@ -84,6 +84,10 @@ def image_text_of(spec: Spec) -> ClipFields | None:
     """Return the part of a spec that says which image-text network it is about; None where it is about none."""
     if isinstance(spec, ConceptsSpec):
         return spec.described_by
+    if isinstance(spec, BottleneckSpec | PretrainingSpec):
+        return image_text_of(spec.features)
+    if isinstance(spec, JointFeaturesSpec):
+        return spec if spec.source == "image-text" else None
     if isinstance(spec, DecoderSpec):
         return spec.embedding
     return spec if isinstance(spec, EmbeddingSpec | TextsSpec) else None
@@ -92,19 +96,24 @@ def image_text_of(spec: Spec) -> ClipFields | None:
 def work(spec: Spec, store: Store) -> float:
     """Return the size of a run: pictures times epochs (finetune), layers (features, classification), layers and ROIs
     (encoding), permutations and ROIs (comparison), pairs of models (landscape), or pictures that pass the network
-    (lateralization); pictures (embedding), texts taken together (texts), steps of all seeds (decoder), or pairs of
-    participants times clusterings (concepts).
+    (lateralization); pictures (embedding), texts taken together (texts), steps of all seeds (decoder), pairs of
+    participants times clusterings (concepts), pictures (joint features), pictures times epochs times weights of the
+    hidden layer (pretraining, bottleneck), or encoders (submission).
     """
     if isinstance(spec, TextsSpec):
         return 1.0
+    if isinstance(spec, SubmissionSpec):
+        return float(len(spec.encoders))
     if isinstance(spec, DecoderSpec):
         return spec.n_seeds * spec.iterations
     if isinstance(spec, ConceptsSpec):
         participants = len(spec.decoders)
         return participants**2 * (1 + 3 * len(spec.scanned_eps) + participants * spec.leave_one_out)
     images = _n_images(spec, store)
-    if isinstance(spec, EmbeddingSpec):
+    if isinstance(spec, EmbeddingSpec | JointFeaturesSpec):
         return images
+    if isinstance(spec, BottleneckSpec | PretrainingSpec):
+        return images * spec.bottleneck_epochs * (1 if spec.linear else spec.bottleneck_width**2)
     if isinstance(spec, LandscapeSpec):
         return images * len(spec.models) ** 2
     if isinstance(spec, LateralizationSpec):
@@ -123,11 +132,12 @@ def work(spec: Spec, store: Store) -> float:
 
 
 def _n_images(spec: Spec, store: Store) -> float:
-    """Return the number of the subject's or task's pictures, as remembered; 1 where nothing is remembered."""
+    """Return the number of the subjects' or the task's pictures, as remembered; 1 where nothing is remembered."""
     try:
         if image_text_of(spec) is None and isinstance(network := network_of(spec), ClassificationSpec):
             return float(_remembered(store, "tasks", network.task_fingerprint)["n_images"])
-        return float(_remembered(store, "datasets", spec.dataset)["n_images"][spec.subject])
+        known = _remembered(store, "datasets", spec.dataset)["n_images"]
+        return float(sum(known[subject] for subject in spec.subject.split(SEPARATOR)))
     except FileNotFoundError:
         return 1.0
 

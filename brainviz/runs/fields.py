@@ -13,20 +13,17 @@ from brainviz.config import nearest
 from brainviz.datasets.base import Dataset
 from brainviz.datasets.tasks import tasks_of
 from brainviz.errors import SpecError
+from brainviz.runs.bottleneck_specs import BottleneckSpec, JointFeaturesSpec, PretrainingSpec
 from brainviz.runs.concept_specs import ClipFields, ConceptsSpec, DecoderSpec, EmbeddingSpec, TextsSpec
+from brainviz.runs.network_specs import METHOD_DEFAULTS, RANDOM, UNTUNED, EncodingSpec, FeaturesSpec, FinetuneSpec
 from brainviz.runs.spec_base import Spec, only_for
 from brainviz.runs.specs import (
-    METHOD_DEFAULTS,
-    RANDOM,
     SPEC_CLASSES,
-    UNTUNED,
     ClassificationSpec,
     ComparisonSpec,
-    EncodingSpec,
-    FeaturesSpec,
-    FinetuneSpec,
     LandscapeSpec,
     LateralizationSpec,
+    SubmissionSpec,
 )
 
 #: Methods of tuning, and everything that a network can be.
@@ -48,6 +45,10 @@ LAYERS_OF_KIND: Mapping[str, tuple[type[Spec], ...]] = {
     "texts": (TextsSpec,),
     "decoder": (DecoderSpec, EmbeddingSpec),
     "concepts": (ConceptsSpec, DecoderSpec, EmbeddingSpec, TextsSpec),
+    "joint-features": (JointFeaturesSpec, FinetuneSpec),
+    "pretraining": (PretrainingSpec, JointFeaturesSpec, FinetuneSpec),
+    "bottleneck": (BottleneckSpec, JointFeaturesSpec, FinetuneSpec),
+    "submission": (SubmissionSpec,),
 }
 
 #: Fields that are no settings: they are chosen with the data, found out, or made here.
@@ -55,6 +56,7 @@ NOT_SETTINGS = frozenset(
     {"kind", "version", "dataset", "subject", "hemi", "roi", "method", "weights_digest"}
     | {"features", "finetune", "first", "second", "models", "placed", "task_fingerprint", "logits"}
     | {"encoding", "classification", "embedding", "decoders", "clip_digest", "texts_digest", "described_by"}
+    | {"pretraining", "encoders", "pictures_digests"}
 )
 
 #: Fields that a kind takes from another of its settings, and so are no settings of their own.
@@ -62,6 +64,9 @@ DERIVED: Mapping[str, frozenset[str]] = {"lateralization": frozenset({"layers", 
 
 #: Kinds of run about an image-text network as it is, which no method tunes.
 IMAGE_TEXT_KINDS = ("embedding", "texts", "decoder", "concepts")
+
+#: Kinds of run about bottleneck networks, whose features come from an image-text network or from another one.
+BOTTLENECK_KINDS = ("joint-features", "pretraining", "bottleneck")
 
 #: Settings that belong to a network: a data set's suggestions for another network do not apply.
 IMAGE_TEXT_SETTINGS = ("clip_weights", "texts")
@@ -142,12 +147,25 @@ def field_table(kind: str) -> tuple[SettingField, ...]:
             about = f"{what} that the network is tuned on; empty: the one that is predicted"
             label = f"{what[0].upper()}{what[1:]} of the tuning"
             fields[name] = SettingField(name, label, about, "text", "", group="network", methods=TUNED)
+    if kind in BOTTLENECK_KINDS:
+        for name, what in (("tuning_subject", "subject"), ("tuning_hemi", "hemisphere"), ("tuning_roi", "ROI")):
+            about = f"{what} that the network is tuned on"
+            label = f"{what[0].upper()}{what[1:]} of the tuning"
+            fields[name] = SettingField(name, label, about, "text", "", group="network", methods=TUNED)
+    if kind == "bottleneck":
+        about = "subjects whose pictures the features are found on, and that the pre-training is on; empty: all"
+        fields["pooled"] = SettingField("pooled", "Subjects together", about, "text", "", group="bottleneck")
+        about = "begin from a network that was trained on all of them"
+        fields["pretrain"] = SettingField("pretrain", "Pre-training", about, "flag", True, group="bottleneck")
+    if kind == "submission":
+        about = "ids of encoding and bottleneck runs, or enough of their first digits, with commas between them"
+        fields["encoders"] = SettingField("encoders", "Encoders", about, "text", "", group="submission")
     return tuple(fields.values())
 
 
 def methods(kind: str) -> tuple[str, ...]:
-    """Return the methods that a kind of run knows, the usual one first; none for `IMAGE_TEXT_KINDS`."""
-    if kind in IMAGE_TEXT_KINDS:
+    """Return the methods that a kind of run knows, the usual one first; none for `IMAGE_TEXT_KINDS` and submissions."""
+    if kind in IMAGE_TEXT_KINDS or kind == "submission":
         return ()
     return {"finetune": TUNED, "comparison": (*TUNED, RANDOM, UNTUNED), "landscape": TUNED}.get(kind, STATES)
 
@@ -164,7 +182,11 @@ def require_kind(kind: str) -> None:
 
 
 def default_settings(
-    kind: str, dataset: Dataset, network: str | None = None, method: str | None = None
+    kind: str,
+    dataset: Dataset,
+    network: str | None = None,
+    method: str | None = None,
+    clip_network: str | None = None,
 ) -> dict[str, Any]:
     """Return what each setting of a kind of run is for this data set unless the user says otherwise.
 
@@ -174,10 +196,12 @@ def default_settings(
     dataset : Dataset
         Its `defaults` come first; those that belong to a network only if it is the network in question.
     network : str, optional
-        The network the user chose; for `IMAGE_TEXT_KINDS`, the image-text network.
+        The network the user chose.
     method : str, optional
         Its own defaults come before those of the fields; what the data set says of a method, in a table under its
         name, comes before all else.
+    clip_network : str, optional
+        The image-text network the user chose.
 
     Raises
     ------
@@ -199,7 +223,10 @@ def default_settings(
                 mend=suggestion(name, every),
             )
     if kind in IMAGE_TEXT_KINDS:
-        return _image_text_settings(fields, suggested, network)
+        return _image_text_settings(fields, suggested, clip_network)
+    if kind == "submission":
+        return {name: field.default for name, field in fields.items()}
+    of_clip = {name: field for name, field in fields.items() if name in ClipFields.model_fields}
     own = suggested.get("network", FinetuneSpec.model_fields["network"].default)
     network = network or own
     if network != own:
@@ -209,6 +236,8 @@ def default_settings(
     settings |= {"weights": backbones.default_weights(network), "image_size": backbones.default_image_size(network)}
     if "layers" in fields:
         settings["layers"] = backbones.candidate_layers(network)
+    if kind in BOTTLENECK_KINDS:
+        settings["layers"] = (backbones.last_map(network),)
     if "readouts" in fields:
         settings["readouts"] = backbones.readout_layers(network)
     if "task" in fields:
@@ -220,7 +249,8 @@ def default_settings(
         for name, value in suggested.items()
         if name in fields and (method is None or method in fields[name].methods)
     }
-    return settings | usable | {"network": network}
+    settings |= usable | {"network": network}
+    return settings | (_image_text_settings(of_clip, suggested, clip_network) if of_clip else {})
 
 
 def _image_text_settings(

@@ -14,9 +14,10 @@ from brainviz.runs.areas import open_area, pairing
 from brainviz.runs.classify import LABELS, task_images
 from brainviz.runs.classify import ROWS as TASK_ROWS
 from brainviz.runs.context import Context, open_pictures, read_images
+from brainviz.runs.network_specs import EncodingSpec
 from brainviz.runs.networks import features_of, open_state, scratch
 from brainviz.runs.remembered import load_task
-from brainviz.runs.specs import ClassificationSpec, EncodingSpec, LateralizationSpec
+from brainviz.runs.specs import ClassificationSpec, LateralizationSpec
 from brainviz.runs.store import Run, write_array
 from brainviz.runs.tables import none_if_nan
 

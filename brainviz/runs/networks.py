@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainviz.errors import WeightsError
+from brainviz.runs.bottleneck_specs import JointFeaturesSpec
 from brainviz.runs.context import Context
+from brainviz.runs.network_specs import FeaturesSpec, NetworkFields
 from brainviz.runs.remembered import weights_path
-from brainviz.runs.specs import ClassificationSpec, FeaturesSpec, NetworkFields
+from brainviz.runs.specs import ClassificationSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,11 +27,14 @@ WEIGHTS = "weights.safetensors"
 #: Pictures that pass through the network at a time when features are read; does not change the result.
 FEATURE_BATCH = 64
 
+#: Pictures whose features are in memory at a time, where those of all may be too large.
+PICTURES_PER_BLOCK = 512
+
 #: Features, before PCA, that are in memory or on the disk at a time.
 PASS_BYTES = 3 * 2**30
 
 
-def open_state(spec: FeaturesSpec | ClassificationSpec, context: Context) -> nn.Module:
+def open_state(spec: FeaturesSpec | ClassificationSpec | JointFeaturesSpec, context: Context) -> nn.Module:
     """Return the network in the state that a spec is about: untuned, random, or tuned by a finished run."""
     if spec.finetune is None:
         return open_backbone(spec, spec.seed, context)
@@ -56,6 +61,20 @@ def features_of(
         folder=folder,
         progress=context.progress(f"features of {', '.join(layers)}"),
     )
+
+
+def feature_blocks(
+    backbone: nn.Module, layer: str, images: NDArray[np.uint8], context: Context
+) -> Iterator[NDArray[np.float32]]:
+    """Yield what a layer answers to pictures, (m, p) for some of them at a time, in order, with progress."""
+    from brainviz.encoding.features import layer_features
+    from brainviz.models.backbones import IMAGENET_MEAN, IMAGENET_STD
+
+    tell = context.progress(f"features of {layer}")
+    for start in range(0, len(images), PICTURES_PER_BLOCK):
+        part = images[start : start + PICTURES_PER_BLOCK]
+        yield layer_features(backbone, (layer,), part, IMAGENET_MEAN, IMAGENET_STD, device=context.device)[layer]
+        tell(start + len(part), len(images))
 
 
 def open_backbone(spec: NetworkFields, seed: int, context: Context) -> nn.Module:

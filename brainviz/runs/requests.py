@@ -16,8 +16,10 @@ from brainviz.config import cache_dir, load_config
 from brainviz.datasets.base import Dataset
 from brainviz.datasets.tasks import build_task_index, open_task, remembered_task_index, task_names
 from brainviz.errors import SpecError
+from brainviz.runs.bottleneck_requests import bottleneck_spec, encoders_named, submit_with
 from brainviz.runs.concept_requests import image_text_spec
 from brainviz.runs.fields import (
+    BOTTLENECK_KINDS,
     IMAGE_TEXT_KINDS,
     STATES,
     TUNED,
@@ -27,19 +29,17 @@ from brainviz.runs.fields import (
     require_kind,
     suggestion,
 )
+from brainviz.runs.network_specs import RANDOM, UNTUNED, EncodingSpec, FeaturesSpec, FinetuneSpec
 from brainviz.runs.places import Place, build, file_state, listed, require_pictures
 from brainviz.runs.remembered import memo_dir, remember_dataset, remember_task, remember_weights
 from brainviz.runs.spec_base import SEPARATOR, Spec
 from brainviz.runs.specs import (
-    RANDOM,
-    UNTUNED,
     ClassificationSpec,
     ComparisonSpec,
-    EncodingSpec,
-    FeaturesSpec,
-    FinetuneSpec,
+    Encoder,
     LandscapeSpec,
     LateralizationSpec,
+    tested_areas,
 )
 
 if TYPE_CHECKING:
@@ -73,12 +73,12 @@ def make_spec(
     index : DatasetIndex
         Of the same data set; its fingerprint goes into the spec.
     subject : str
-        For a landscape and for concepts, several with commas between them; for concepts, all unless named. Texts need
-        none.
+        For a landscape, concepts, joint features, a pre-training and a submission, several with commas between them;
+        all unless named, but for a landscape. Texts need none.
     hemi, roi : str, optional
-        Needed unless the features of an untuned network are asked for; for decoders and concepts, all there are unless
-        named. For encoding and comparison, `hemi` may be
-        ``"both"``, and `roi` may name several with commas between them.
+        Needed unless the features of an untuned network are asked for; for decoders, concepts and bottleneck networks,
+        all there are unless named. For encoding and comparison, `hemi` may be ``"both"``, and `roi` may name several
+        with commas between them.
     method : str, optional
         One of `methods`; the first of them unless given.
     allow_files : bool
@@ -97,6 +97,7 @@ def make_spec(
         There are no such weights.
     """
     require_kind(kind)
+    spec: Spec
     if kind in IMAGE_TEXT_KINDS:
         _require_known(kind, STATES, values)
         if method is not None:
@@ -106,6 +107,16 @@ def make_spec(
         ]
         remember_dataset(dataset, index)
         return image_text_spec(kind, places, values)
+    if kind == "submission":
+        _require_known(kind, STATES, values)
+        remember_dataset(dataset, index)
+        named = [name.strip() for name in subject.split(SEPARATOR) if name.strip()]
+        return submit_with(dataset, index, encoders_named(str(values.get("encoders", ""))), named)
+    if kind in BOTTLENECK_KINDS:
+        place = Place(dataset, index, subject, hemi, roi, allow_files)
+        spec = bottleneck_spec(kind, place, _network_state(kind, place, method, values), values)
+        remember_dataset(dataset, index)
+        return spec
     method = _known_method(method or methods(kind)[0], methods(kind))
     baseline = _known_method(str(values.pop("baseline", UNTUNED)), STATES) if kind == "comparison" else None
     _require_known(kind, (method, baseline) if baseline else (method,), values)
@@ -114,7 +125,6 @@ def make_spec(
         dataset.require_subject(name)
         require_pictures(index, name)
     place = Place(dataset, index, subjects[0], hemi, roi, allow_files)
-    spec: Spec
     if kind == "comparison":
         spec = _comparison(place, (method, baseline or UNTUNED), values)
     elif kind == "landscape":
@@ -150,13 +160,13 @@ def _known_method(method: str, known: Sequence[str]) -> str:
     return method
 
 
-def compare(first: Sequence[EncodingSpec], second: Sequence[EncodingSpec], **settings: Any) -> ComparisonSpec:
-    """Return the spec that compares encoding runs of two methods, pair by pair.
+def compare(first: Sequence[Encoder], second: Sequence[Encoder], **settings: Any) -> ComparisonSpec:
+    """Return the spec that compares encoders of two methods, pair by pair.
 
     Parameters
     ----------
-    first, second : sequence of EncodingSpec
-        Of one subject; run i of both is about the same ROIs.
+    first, second : sequence of EncodingSpec or BottleneckSpec
+        Of one subject; run i of both is about the same ROIs, or one of them about all vertices.
     **settings
         ``layer``, ``n_permutations``, ``exchange_seed``.
 
@@ -168,7 +178,7 @@ def compare(first: Sequence[EncodingSpec], second: Sequence[EncodingSpec], **set
     fields = {"dataset": first[0].dataset, "subject": first[0].subject} if first else {}
     if len(first) == len(second):
         # In one order, whichever the ROIs were picked in, so that the same tests are one run.
-        pairs = sorted(zip(first, second, strict=True), key=lambda pair: pair[0].areas)
+        pairs = sorted(zip(first, second, strict=True), key=lambda pair: tested_areas(*pair))
         first, second = [one for one, _ in pairs], [other for _, other in pairs]
     return build(ComparisonSpec, {**fields, **settings}, first=tuple(first), second=tuple(second))
 
@@ -262,6 +272,37 @@ def _lateralization(place: Place, method: str, values: Mapping[str, Any]) -> Lat
     where = replace(place, hemi="both") if both else place
     predicts = _one_spec("encoding", where, method, of_encoding)
     return build(LateralizationSpec, own | _about(predicts), encoding=predicts)
+
+
+def _network_state(kind: str, place: Place, method: str | None, values: Mapping[str, Any]) -> FeaturesSpec | None:
+    """Return the network that a bottleneck network's features come from; None for an image-text network."""
+    usual = default_settings(kind, place.dataset, values.get("network"), method)
+    source = values.get("source") or ("network" if method else usual["source"])
+    if source == "image-text" and method is not None:
+        raise SpecError(
+            "Features from an image-text network are of no other network.",
+            got=f"source {source}, method {method}",
+            mend="leave the method out, or choose the source network.",
+        )
+    method = _known_method(method or UNTUNED, STATES)
+    _require_known(kind, (method,), values)
+    if source == "image-text":
+        return None
+    subject = str(
+        values.get("tuning_subject") or place.subject.split(SEPARATOR)[0].strip() or place.dataset.subjects[0]
+    )
+    place.dataset.require_subject(subject)
+    tuned_on = replace(place, subject=subject, hemi=values.get("tuning_hemi"), roi=values.get("tuning_roi"))
+    if method in TUNED and not (tuned_on.hemi and tuned_on.roi):
+        raise SpecError(
+            "It must be said what the network is tuned on.",
+            got=f"tuning_hemi {tuned_on.hemi}, tuning_roi {tuned_on.roi}",
+            mend="give both.",
+        )
+    known = {name: value for name, value in values.items() if not name.startswith("tuning_")}
+    state = _one_spec("features", tuned_on, method, {"layers": usual["layers"]} | _known_to(method, known, "features"))
+    assert isinstance(state, FeaturesSpec)
+    return state
 
 
 def _about(spec: Spec) -> dict[str, str]:

@@ -22,6 +22,10 @@ CODE_VERSIONS = {
     "texts": 1,
     "decoder": 1,
     "concepts": 1,
+    "joint-features": 1,
+    "pretraining": 1,
+    "bottleneck": 1,
+    "submission": 1,
 }
 
 

@@ -9,183 +9,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
+from brainviz.datasets.base import ALL_VERTICES
 from brainviz.errors import SpecError
+from brainviz.runs.bottleneck_specs import BottleneckSpec, JointFeaturesSpec, PretrainingSpec, count_subjects
 from brainviz.runs.concept_specs import ConceptsSpec, DecoderSpec, EmbeddingSpec, TextsSpec
-from brainviz.runs.spec_base import (
-    CODE_VERSIONS,
-    SEPARATOR,
-    AreaFields,
-    Hemisphere,
-    Spec,
-    SplitFields,
-    only_for,
-    setting,
+from brainviz.runs.network_specs import (
+    EncodingSpec,
+    FeaturesSpec,
+    FinetuneSpec,
+    NetworkFields,
+    method_of,
+    require_equal,
 )
+from brainviz.runs.spec_base import CODE_VERSIONS, SEPARATOR, Hemisphere, Spec, setting
 
-#: What a method of tuning suggests instead of a field's own default (methods, section 1).
-METHOD_DEFAULTS: dict[str, dict[str, Any]] = {"regression": {"learning_rate": 2.5e-5, "epochs": 75}}
-
-#: Network states that no run tunes: pretrained weights, and weights drawn at random.
-UNTUNED, RANDOM = "untuned", "random"
-
-
-class NetworkFields(BaseModel):
-    """Which network, with which weights, seeing pictures of which size."""
-
-    network: str = setting("alexnet", "Network", "torchvision classifier, or alexnet_compact", group="network")
-    weights: str = setting(
-        "imagenet",
-        "Weights",
-        "imagenet (torchvision's), demo (the compact network's own), random, or a local .safetensors or .pth file",
-        group="network",
-    )
-    weights_digest: str = Field("", description="SHA-256 of the weights, or its known first digits; empty for random")
-    image_size: int = setting(224, "Image size", "pixels on a side, after resizing", group="network", ge=16, le=1024)
-
-
-class FinetuneSpec(NetworkFields, SplitFields, Spec):
-    """Fine-tune a network on the responses of one ROI (methods, section 1)."""
-
-    kind: Literal["finetune"] = "finetune"
-    version: int = CODE_VERSIONS["finetune"]
-    hemi: Hemisphere = Field(title="Hemisphere", description="lh or rh")
-    roi: str = Field(title="ROI", description="name of the ROI, a union such as V1, or all", min_length=1)
-    method: Literal["contrastive", "regression"] = setting("contrastive", "Method", "how the network is tuned")
-    loss: Literal["paper", "poster", "symmetric"] = setting(
-        "paper",
-        "Loss",
-        "InfoNCE: images against brain vectors (paper), without positives (poster), both ways (symmetric)",
-        methods=("contrastive",),
-    )
-    temperature: float = setting(0.3, "Temperature", "divides the cosine similarities", methods=("contrastive",), gt=0)
-    learning_rate: float = setting(1e-4, "Learning rate", "of Adam", gt=0)
-    batch_size: int = setting(1024, "Batch size", "pictures per step; falls to what the images allow", ge=2)
-    epochs: int = setting(30, "Epochs", "passes over the training pictures", ge=1)
-    hidden_ratio: float = setting(
-        0.8,
-        "Hidden width",
-        "h, as a share of the ROI's vertices; at least 8",
-        group="head",
-        methods=("contrastive",),
-        gt=0,
-    )
-    embedding_ratio: float = setting(
-        0.2,
-        "Embedding width",
-        "z, as a share of the ROI's vertices; at least 4",
-        group="head",
-        methods=("contrastive",),
-        gt=0,
-    )
-    validation_share: float = setting(
-        0.1, "Validation share", "share of the training pictures that only monitor the fit", group="split", ge=0, lt=1
-    )
-    zscore: bool = setting(False, "Z-score responses", "standardise every vertex over the training pictures first")
-    seed: int = setting(0, "Seed", "of the new layers, the batches and the dropout", ge=0)
-
-    @model_validator(mode="after")
-    def _fields_mean_something(self) -> FinetuneSpec:
-        """Keep what the method does not use at its default, so that it cannot make another run of the same one."""
-        for name, info in type(self).model_fields.items():
-            methods = only_for(info)
-            if methods and self.method not in methods and getattr(self, name) != info.default:
-                raise ValueError(f"{name} means nothing for the method {self.method}")
-        return self
-
-    @property
-    def label(self) -> str:
-        return f"{self.subject} {self.hemi} {self.roi} {self.method}"
-
-
-def _require_equal(spec: Spec, tuned: FinetuneSpec, names: tuple[str, ...]) -> None:
-    """Raise `ValueError` unless these fields of a spec are those of the tuned network that it holds."""
-    for name in names:
-        if getattr(spec, name) != getattr(tuned, name):
-            raise ValueError(f"{name} differs from the tuned network's")
-
-
-class FeaturesSpec(NetworkFields, SplitFields, Spec):
-    """PCA scores of a network state's layers for one subject's pictures (methods, section 2)."""
-
-    kind: Literal["features"] = "features"
-    version: int = CODE_VERSIONS["features"]
-    finetune: FinetuneSpec | None = Field(None, description="the tuned state; none for the untuned network")
-    layers: tuple[str, ...] = setting((), "Layers", "candidate layers; the best one per ROI is reported", min_length=1)
-    n_components: int = setting(1000, "PCA components", "principal components per layer, at most", ge=1)
-    seed: int = setting(0, "Seed", "of random weights", ge=0)
-
-    @field_validator("layers")
-    @classmethod
-    def _each_once(cls, layers: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(layers))
-
-    @model_validator(mode="after")
-    def _tuned_state_agrees(self) -> FeaturesSpec:
-        if self.finetune is not None:
-            names = ("dataset", "network", "weights", "weights_digest", "image_size", "test_share", "split_seed")
-            _require_equal(self, self.finetune, names)
-        return self
-
-    def dependencies(self) -> tuple[Spec, ...]:
-        return (self.finetune,) if self.finetune else ()
-
-    @property
-    def method(self) -> str:
-        """How the network came to be: ``"untuned"``, ``"random"``, or how it was tuned."""
-        return method_of(self.finetune, self.weights)
-
-    @property
-    def label(self) -> str:
-        tuned_on = f" {self.finetune.hemi} {self.finetune.roi}" if self.finetune else ""
-        return f"{self.subject} {self.method}{tuned_on}"
-
-
-class EncodingSpec(AreaFields, Spec):
-    """Ridge from a layer's PCA scores to the responses of ROIs, tested on held-out pictures (methods, section 2)."""
-
-    kind: Literal["encoding"] = "encoding"
-    version: int = CODE_VERSIONS["encoding"]
-    features: FeaturesSpec
-    alphas: tuple[float, ...] = setting(
-        tuple(10.0**k for k in range(-1, 8)),
-        "Ridge penalties",
-        "chosen per vertex; extended while over 5 % of the vertices choose an edge",
-        min_length=1,
-    )
-    n_folds: int = setting(5, "Folds", "of the cross-validation inside the training pictures", ge=2)
-    n_bootstrap: int = setting(
-        1000, "Bootstrap samples", "resamples of the test pictures, for the intervals", ge=100, le=100_000
-    )
-    shuffle_images: bool = setting(False, "Shuffle pictures", "control: pair the responses with the wrong pictures")
-    seed: int = setting(0, "Seed", "of the folds, of the resamples and of the shuffling", ge=0)
-
-    @field_validator("alphas")
-    @classmethod
-    def _ascending(cls, alphas: tuple[float, ...]) -> tuple[float, ...]:
-        """Sort the penalties, each once: the same grid is the same run."""
-        return tuple(sorted(set(alphas)))
-
-    @model_validator(mode="after")
-    def _features_agree(self) -> EncodingSpec:
-        if (self.features.dataset, self.features.subject) != (self.dataset, self.subject):
-            raise ValueError("the features belong to another data set or subject")
-        if any(alpha <= 0 for alpha in self.alphas):
-            raise ValueError("every ridge penalty must be above 0")
-        return self
-
-    def dependencies(self) -> tuple[Spec, ...]:
-        return (self.features,)
-
-    @property
-    def method(self) -> str:
-        """How the network came to be: ``"untuned"``, ``"random"``, or how it was tuned."""
-        return self.features.method
-
-    @property
-    def label(self) -> str:
-        return f"{self.subject} {self.hemi} {self.roi} {self.method}"
+#: What predicts the responses of vertices to the test pictures.
+Encoder = Annotated[EncodingSpec | BottleneckSpec, Field(discriminator="kind")]
 
 
 class ComparisonSpec(Spec):
@@ -193,10 +34,13 @@ class ComparisonSpec(Spec):
 
     kind: Literal["comparison"] = "comparison"
     version: int = CODE_VERSIONS["comparison"]
-    first: tuple[EncodingSpec, ...] = Field(min_length=1, description="encoding runs of one method")
-    second: tuple[EncodingSpec, ...] = Field(min_length=1, description="of the other, for the same ROIs in this order")
+    first: tuple[Encoder, ...] = Field(min_length=1, description="encoding or bottleneck runs of one method")
+    second: tuple[Encoder, ...] = Field(min_length=1, description="of the other, for the same ROIs in this order")
     layer: str = setting(
-        "", "Layer", "the same one for both methods; empty: each method's own best layer", group="comparison"
+        "",
+        "Layer",
+        "the same one for both methods, but for a bottleneck network; empty: each method's own best layer",
+        group="comparison",
     )
     n_permutations: int = setting(
         5000,
@@ -213,17 +57,19 @@ class ComparisonSpec(Spec):
         if len(self.first) != len(self.second):
             raise ValueError("both methods must have as many encoding runs")
         for one, other in zip(self.first, self.second, strict=True):
-            if one.areas != other.areas:
+            # A bottleneck network of all vertices knows of every ROI.
+            wholes = [isinstance(run, BottleneckSpec) and run.roi == ALL_VERTICES for run in (one, other)]
+            if one.areas != other.areas and not any(wholes):
                 raise ValueError(f"{one.label} and {other.label} are about other ROIs")
         for run in (*self.first, *self.second):
             if (run.dataset, run.subject) != (self.dataset, self.subject):
                 raise ValueError(f"{run.label} belongs to another data set or subject")
-            its, usual = _tested_on(run), _tested_on(self.first[0])
+            its, usual = run.tested_on, self.first[0].tested_on
             differing = [f"{name} {its[name]} against {usual[name]}" for name in usual if its[name] != usual[name]]
             if differing:
                 raise ValueError(f"{run.label} is tested on other pictures or resamples: {', '.join(differing)}")
-            if self.layer and self.layer not in run.features.layers:
-                raise ValueError(f"{run.label} has no layer {self.layer}: its layers are {run.features.layers}")
+            if self.layer and isinstance(run, EncodingSpec) and self.layer not in run.layers:
+                raise ValueError(f"{run.label} has no layer {self.layer}: its layers are {run.layers}")
         return self
 
     def dependencies(self) -> tuple[Spec, ...]:
@@ -232,7 +78,7 @@ class ComparisonSpec(Spec):
     @property
     def areas(self) -> tuple[tuple[Hemisphere, str], ...]:
         """Hemisphere and ROI of every test, in order."""
-        return tuple(area for run in self.first for area in run.areas)
+        return tuple(area for pair in zip(self.first, self.second, strict=True) for area in tested_areas(*pair))
 
     @property
     def label(self) -> str:
@@ -241,10 +87,44 @@ class ComparisonSpec(Spec):
         return f"{self.subject} {areas}, {self.first[0].method} against {self.second[0].method}, {at}"
 
 
-def _tested_on(run: EncodingSpec) -> dict[str, Any]:
-    """Return what decides which test pictures there are and how they are resampled."""
-    split = {name: getattr(run.features, name) for name in ("test_share", "split_seed")}
-    return split | {name: getattr(run, name) for name in ("shuffle_images", "n_bootstrap", "seed")}
+def tested_areas(first: Encoder, second: Encoder) -> tuple[tuple[Hemisphere, str], ...]:
+    """Return hemisphere and ROI of what two encoders are compared on: those of the one that is not of all vertices."""
+    return (second if isinstance(first, BottleneckSpec) and first.roi == ALL_VERTICES else first).areas
+
+
+class SubmissionSpec(Spec):
+    """Predict the responses to the challenge's test pictures, as Algonauts 2023 takes them (methods, section 3)."""
+
+    kind: Literal["submission"] = "submission"
+    version: int = CODE_VERSIONS["submission"]
+    encoders: tuple[Encoder, ...] = Field(min_length=1, description="of one subject or several, no vertex twice")
+    pictures_digests: tuple[str, ...] = Field(min_length=1, description="of every subject's test pictures")
+
+    @model_validator(mode="after")
+    def _of_its_subjects(self) -> SubmissionSpec:
+        subjects = sorted({encoder.subject for encoder in self.encoders})
+        if SEPARATOR.join(subjects) != self.subject or len(self.pictures_digests) != len(subjects):
+            raise ValueError("the encoders are not those of the subjects named")
+        areas = [(encoder.subject, *area) for encoder in self.encoders for area in encoder.areas]
+        if any(encoder.dataset != self.dataset for encoder in self.encoders):
+            raise ValueError("an encoder belongs to another data set")
+        if len(set(areas)) < len(areas):
+            raise ValueError("a ROI is named twice")
+        if any(isinstance(encoder, EncodingSpec) and encoder.shuffle_images for encoder in self.encoders):
+            raise ValueError("a control with shuffled pictures predicts nothing")
+        return self
+
+    def dependencies(self) -> tuple[Spec, ...]:
+        return self.encoders
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Names of the subjects, in order."""
+        return tuple(self.subject.split(SEPARATOR))
+
+    @property
+    def label(self) -> str:
+        return f"{count_subjects(self.subjects)}, {', '.join(sorted({each.method for each in self.encoders}))}"
 
 
 class ClassificationSpec(NetworkFields, Spec):
@@ -283,7 +163,7 @@ class ClassificationSpec(NetworkFields, Spec):
             if self.dataset or self.subject:
                 raise ValueError("a network that was not tuned belongs to no data set and no subject")
             return self
-        _require_equal(self, self.finetune, names)
+        require_equal(self, self.finetune, names)
         return self
 
     def dependencies(self) -> tuple[Spec, ...]:
@@ -455,24 +335,21 @@ class LateralizationSpec(Spec):
         return " ".join([*filter(None, (self.subject, *self.area)), f"{self.method}, {self.attribution} of {about}"])
 
 
-def method_of(finetune: FinetuneSpec | None, weights: str) -> str:
-    """Return how a network came to be: ``"untuned"``, ``"random"``, or how it was tuned."""
-    if finetune is not None:
-        return finetune.method
-    return RANDOM if weights == RANDOM else UNTUNED
-
-
-def network_of(spec: Spec) -> FinetuneSpec | FeaturesSpec | ClassificationSpec:
+def network_of(spec: Spec) -> FinetuneSpec | FeaturesSpec | ClassificationSpec | JointFeaturesSpec:
     """Return the part of a spec that says which network it is about, and pictures of which size."""
+    if isinstance(spec, SubmissionSpec):
+        return network_of(spec.encoders[0])
+    if isinstance(spec, PretrainingSpec | BottleneckSpec):
+        return spec.features
     if isinstance(spec, LandscapeSpec):
         return spec.models[0]
     if isinstance(spec, ComparisonSpec):
-        return spec.first[0].features
+        return network_of(spec.first[0])
     if isinstance(spec, EncodingSpec):
         return spec.features
     if isinstance(spec, LateralizationSpec):
         return spec.network_state
-    assert isinstance(spec, FinetuneSpec | FeaturesSpec | ClassificationSpec)
+    assert isinstance(spec, FinetuneSpec | FeaturesSpec | ClassificationSpec | JointFeaturesSpec)
     return spec
 
 
@@ -487,7 +364,11 @@ AnySpec = Annotated[
     | EmbeddingSpec
     | TextsSpec
     | DecoderSpec
-    | ConceptsSpec,
+    | ConceptsSpec
+    | JointFeaturesSpec
+    | PretrainingSpec
+    | BottleneckSpec
+    | SubmissionSpec,
     Field(discriminator="kind"),
 ]
 SPEC_CLASSES: dict[str, type[Spec]] = {
@@ -502,6 +383,10 @@ SPEC_CLASSES: dict[str, type[Spec]] = {
     "texts": TextsSpec,
     "decoder": DecoderSpec,
     "concepts": ConceptsSpec,
+    "joint-features": JointFeaturesSpec,
+    "pretraining": PretrainingSpec,
+    "bottleneck": BottleneckSpec,
+    "submission": SubmissionSpec,
 }
 
 

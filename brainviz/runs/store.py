@@ -31,7 +31,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,9 @@ from brainviz.errors import RunError
 from brainviz.runs.processes import ProcessIdentity
 from brainviz.runs.spec_base import Spec
 from brainviz.runs.specs import SPEC_CLASSES, parse_spec
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 State = Literal["queued", "running", "done", "failed", "cancelled", "lost"]
 STATES: tuple[State, ...] = get_args(State)
@@ -194,6 +197,28 @@ class Run:
             The run is not done, or has no such array.
         """
         return open_npy(self.file(f"{name}.npy")).map()
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Return a result table by name (``"rois"`` reads ``rois.parquet``).
+
+        Raises
+        ------
+        RunError
+            The run is not done, has no such table, or it is damaged.
+        """
+        import pandas as pd
+
+        return pd.read_parquet(self.file(f"{name}.parquet"))
+
+    def json(self, name: str) -> Any:
+        """Return what a result file in JSON holds, by name (``"areas"`` reads ``areas.json``).
+
+        Raises
+        ------
+        RunError
+            The run is not done, has no such file, or it is damaged.
+        """
+        return json.loads(self.file(f"{name}.json").read_text(encoding="utf-8"))
 
     def file(self, name: str) -> Path:
         """Return the path of a result file.
@@ -424,7 +449,11 @@ def write_manifest(run: Run, facts: Mapping[str, Any], process: ProcessIdentity)
     RunError
         The run was meanwhile given to somebody else, e.g. because this host was cut off for a while and taken for dead.
     """
-    names = {entry.name for entry in run.path.iterdir() if entry.is_file() and not entry.name.startswith(".")}
+    names = {
+        entry.relative_to(run.path).as_posix()
+        for entry in run.path.rglob("*")
+        if entry.is_file() and not entry.name.startswith(".")
+    }
     files = {name: file_facts(run.path / name) for name in sorted(names - (BOOKKEEPING - {SPEC, EVENTS}))}
     with locked(run):
         status = run.status()

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainviz.runs.context import Context
-from brainviz.runs.store import Run, atomic_file
-
-if TYPE_CHECKING:
-    import pandas as pd
+from brainviz.runs.store import atomic_file
 
 #: Table of an encoding run, one row per hemisphere, ROI and layer; and of a comparison, one per hemisphere and ROI.
 ROIS = "rois.parquet"
@@ -27,19 +24,6 @@ def write_table(context: Context, name: str, rows: Sequence[Mapping[str, Any]]) 
     pd.DataFrame(rows).to_parquet(buffer, index=False)
     with atomic_file(context.path / name) as file:
         file.write(buffer.getvalue())
-
-
-def read_table(run: Run) -> pd.DataFrame:
-    """Return the table of ROIs of an encoding or comparison run.
-
-    Raises
-    ------
-    RunError
-        The run is not done, or its table is damaged.
-    """
-    import pandas as pd
-
-    return pd.read_parquet(run.file(ROIS))
 
 
 def finite_mean(values: NDArray[np.floating]) -> float | None:

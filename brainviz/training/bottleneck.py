@@ -1,7 +1,7 @@
-"""Fitting bottleneck networks: first on all subjects together, then on each; the epoch with the best r is kept.
+"""Fitting a bottleneck network, one stage at a time: on all subjects together, or on one; the best epoch is kept.
 
-All data are moved to the device once. A stage of training (the one on all subjects, and each subject's own) has random
-streams of its own, so that what one learns does not depend on how many others there are.
+The published training is two stages: one on all subjects, and from there one on each subject alone. All data of a stage
+are moved to the device once. Its random streams are its own, and do not depend on what was trained before.
 """
 
 from __future__ import annotations
@@ -28,16 +28,38 @@ BOTTLENECK_LOSSES: tuple[str, ...] = get_args(BottleneckLoss)
 ROWS_PER_BLOCK = 1024
 
 Progress = Callable[[int, int], None]
-HemispherePair = tuple[NDArray[np.floating], NDArray[np.floating]]
 
 
 class Streams(NamedTuple):
-    """Seeds of a stage's random streams: weights, order of the batches, dropout and noise, noise at validation."""
+    """Seeds of a stage's random streams: weights, order of the batches, dropout and noise."""
 
     weights: int
     order: int
     draws: int
-    validation: int
+
+
+@dataclass(frozen=True, eq=False)
+class SubjectData:
+    """One subject's pictures, of which some choose the epoch and all others are trained on.
+
+    Attributes
+    ----------
+    features : (n, p) array
+        Used as they are: their scale against that of the targets decides how much the leak weighs.
+    left, right : (n, k) arrays
+        Scores on the principal components of each hemisphere. The PCA is to be fitted on the training pictures only:
+        the published code's also saw the validation pictures.
+    eigenvalues : (2 k,) array
+        Variances of these components, left and then right: of the leak's noise.
+    validation : int array
+        Rows that choose the epoch and are not trained on; at least 2. Test pictures are to be left out of all arrays.
+    """
+
+    features: NDArray[np.floating]
+    left: NDArray[np.floating]
+    right: NDArray[np.floating]
+    eigenvalues: NDArray[np.floating]
+    validation: NDArray[np.integer]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,31 +95,24 @@ class Curves:
 
 @dataclass(frozen=True, eq=False)
 class BottleneckFit:
-    """Bottleneck networks of one or more subjects, and how their fit went.
+    """A bottleneck network after one stage of training, and how that went.
 
     Attributes
     ----------
-    networks : tuple of Bottleneck
-        Of each subject, on the CPU and in evaluation mode.
-    curves : tuple of Curves
-        Of each subject's own training.
-    pretrained : Bottleneck or None
-        The network trained on all subjects, from which theirs began; None without pre-training.
-    pretraining : Curves or None
+    network : Bottleneck
+        On the CPU, in evaluation mode, as it was after its best epoch.
+    curves : Curves
     """
 
-    networks: tuple[Bottleneck, ...]
-    curves: tuple[Curves, ...]
-    pretrained: Bottleneck | None
-    pretraining: Curves | None
+    network: Bottleneck
+    curves: Curves
 
 
 def fit_bottleneck(
-    features: Sequence[NDArray[np.floating]],
-    targets: Sequence[HemispherePair],
-    eigenvalues: Sequence[NDArray[np.floating]],
-    validation: Sequence[NDArray[np.integer]],
+    subjects: Sequence[SubjectData],
     *,
+    initial: Bottleneck | None = None,
+    stage: int = 1,
     epochs: int = 10,
     batch_size: int = 128,
     learning_rate: float = 1e-4,
@@ -105,7 +120,6 @@ def fit_bottleneck(
     loss: str = "racing",
     leak: bool = True,
     linear: bool = False,
-    pretrain: bool = True,
     width: int = 6000,
     dropout: float = 0.2,
     alpha: float = 0.02,
@@ -115,30 +129,26 @@ def fit_bottleneck(
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> BottleneckFit:
-    """Fit a bottleneck network to each subject, from one that is trained on all of them.
+    """Train a bottleneck network on one subject or more: one stage of the published training.
 
     Trained by Lion (Chen et al. 2023). A batch holds pictures of one subject. In an epoch every training picture is
     used once, in batches as even in size as they can be; the batches of all subjects come in one random order. After
     each epoch the validation pictures are predicted, always with the same noise, and the epoch with the highest mean r
-    is kept: that of the subjects' mean in pre-training, and each subject's own after that.
+    over the subjects is kept.
 
     On the CPU the same arguments give the same weights, bit for bit, at the same versions and number of threads.
     Dropout and noise of training are drawn on the device: other ones on CUDA than on the CPU.
 
     Parameters
     ----------
-    features : sequence of (n_s, p) arrays
-        Of each subject's pictures. Used as they are: their scale against that of the targets decides how much the leak
-        weighs.
-    targets : sequence of pairs of (n_s, k) arrays
-        Each subject's scores on the principal components of the left and of the right hemisphere. The PCA is to be
-        fitted on the training pictures only: the published code's also saw the validation pictures.
-    eigenvalues : sequence of (2 k,) arrays
-        Variances of these components, left and then right: of the leak's noise.
-    validation : sequence of int arrays
-        Rows of each subject that choose the epoch and are not trained on; at least 2. All others are trained on.
+    subjects : sequence of SubjectData
+        Several for the pre-training, one for that subject's own training.
+    initial : Bottleneck, optional
+        The network to begin with, which stays as it is: the pre-trained one, for a subject's own training. New weights
+        if left out.
+    stage : int
+        Which of the random streams to take: 0 for the pre-training and 1 for a subject's own training, by convention.
     epochs : int
-        Of the pre-training, and again of each subject's own training.
     batch_size : int
         At most this many pictures.
     learning_rate, weight_decay : float
@@ -149,17 +159,14 @@ def fit_bottleneck(
         `racing_loss`; minus the mean of the two hemispheres' cosines; or the mean squared error. As Lion's steps have
         the same length whatever the gradient's, factors do not matter.
     leak, linear, width, dropout, alpha, beta
-        Of the network, see `Bottleneck`. With `linear` there is no leak.
-    pretrain : bool
-        False starts each subject from initial weights of its own. A single subject has nobody to share with, and is
-        never pre-trained.
+        Of the network, see `Bottleneck`. With `linear` there is no leak. Must be as in `initial`, where that is given.
     validation_noise : bool
         Whether validation pictures are predicted with noise; should be as the pictures of interest are.
     seed : int
-        Of everything random.
+        Of everything random, together with `stage`.
     device : torch.device or str
     progress : callable, optional
-        Called after every batch with the batches done and those to do, over all stages.
+        Called after every batch with the batches done and those to do, over all epochs.
 
     Returns
     -------
@@ -170,57 +177,40 @@ def fit_bottleneck(
     DatasetError
         Shapes that do not fit each other, NaN or infinite values, or validation rows that leave too few of either.
     SpecError
-        Settings out of range, or weights that stopped being finite.
+        Settings out of range, an `initial` network that is not as asked for, or weights that stopped being finite.
 
     References
     ----------
     Ndubuaku 2023, F-BNet, repository HMUNACHI/FBNET (methods, section 9).
     Chen et al. 2023, arXiv 2302.06675 (Lion).
     """
-    _check_settings(epochs, batch_size, learning_rate, weight_decay, loss, seed)
-    _check_data(features, targets, eigenvalues, validation)
-    device = torch.device(device)
-    subjects = [
-        _resident(*data, streams(seed, number).validation if validation_noise else None, device)
-        for number, data in enumerate(zip(features, targets, eigenvalues, validation, strict=True), start=1)
-    ]
-
-    def start(stage: int) -> Bottleneck:
-        return Bottleneck(
-            features[0].shape[1],
-            targets[0][0].shape[1],
+    _check_settings(epochs, batch_size, learning_rate, weight_decay, loss, seed, stage)
+    _check_data(subjects)
+    seeds, device = streams(seed, stage), torch.device(device)
+    n_features, n_components = subjects[0].features.shape[1], subjects[0].left.shape[1]
+    if initial is None:
+        network = Bottleneck(
+            n_features,
+            n_components,
             width=width,
             dropout=dropout,
             alpha=alpha,
             beta=beta,
             leak=leak,
             linear=linear,
-            seed=streams(seed, stage).weights,
-        ).to(device)
-
-    together = pretrain and len(subjects) > 1
-    steps = (2 if together else 1) * epochs * sum(one.n_batches(batch_size) for one in subjects)
-    done = 0
-
-    def advance() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, steps)
-
-    plan = _Plan(epochs, batch_size, learning_rate, weight_decay, loss, advance)
-    pretrained, pretraining = None, None
-    if together:
-        pretrained = start(0)
-        pretraining = _train(pretrained, subjects, plan, streams(seed, 0))
-    networks, curves = [], []
-    for number, subject in enumerate(subjects, start=1):
-        network = copy.deepcopy(pretrained) if pretrained is not None else start(number)
-        curves.append(_train(network, [subject], plan, streams(seed, number)))
-        networks.append(network.cpu())
-    if pretrained is not None:
-        pretrained.cpu()
-    return BottleneckFit(tuple(networks), tuple(curves), pretrained, pretraining)
+            seed=seeds.weights,
+        )
+    else:
+        asked = {"features": n_features, "components": n_components, "linear": linear, "leak": leak and not linear}
+        _check_initial(initial, asked | {"width": width, "dropout": dropout, "alpha": alpha, "beta": beta})
+        network = copy.deepcopy(initial)
+    resident = [
+        _resident(one, noise_seed(seed, stage, number) if validation_noise else None, device)
+        for number, one in enumerate(subjects)
+    ]
+    plan = _Plan(epochs, batch_size, learning_rate, weight_decay, loss)
+    curves = _train(network.to(device), resident, plan, seeds, progress)
+    return BottleneckFit(network.cpu(), curves)
 
 
 def predict(
@@ -280,17 +270,13 @@ def predict(
 
 
 def streams(seed: int, stage: int) -> Streams:
-    """Return the seeds of a stage's random streams, of 32 bits each: torch reads no more of them on the CPU.
+    """Return the seeds of a stage's random streams, of 32 bits each: torch reads no more of them on the CPU."""
+    return Streams(*map(int, np.random.SeedSequence(seed, spawn_key=(stage,)).generate_state(3)))
 
-    Parameters
-    ----------
-    seed : int
-        Of the fit; 0 or more.
-    stage : int
-        0 for the pre-training, and the number of a subject, from 1, for its own training. Its validation noise is the
-        same in both.
-    """
-    return Streams(*map(int, np.random.SeedSequence(seed, spawn_key=(stage,)).generate_state(4)))
+
+def noise_seed(seed: int, stage: int, number: int) -> int:
+    """Return the seed of a subject's noise at validation; `number` is its place in the stage, from 0."""
+    return int(np.random.SeedSequence(seed, spawn_key=(stage, number)).generate_state(1)[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -319,34 +305,26 @@ class _Subject:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What all stages of a fit have in common."""
+    """How a stage is trained."""
 
     epochs: int
     batch_size: int
     learning_rate: float
     weight_decay: float
     loss: str
-    advance: Callable[[], None]
 
 
-def _resident(
-    features: NDArray[np.floating],
-    targets: HemispherePair,
-    eigenvalues: NDArray[np.floating],
-    validation: NDArray[np.integer],
-    noise_seed: int | None,
-    device: torch.device,
-) -> _Subject:
+def _resident(data: SubjectData, seed: int | None, device: torch.device) -> _Subject:
     """Move a subject's data to the device; without a seed there is no noise at validation."""
-    train = np.setdiff1d(np.arange(len(features)), validation)
-    y = np.concatenate(targets, axis=1)
-    noise = None if noise_seed is None else _evaluation_noise(len(validation), eigenvalues, noise_seed).to(device)
+    train = np.setdiff1d(np.arange(len(data.features)), data.validation)
+    y = np.concatenate([data.left, data.right], axis=1)
+    noise = None if seed is None else _evaluation_noise(len(data.validation), data.eigenvalues, seed).to(device)
     return _Subject(
-        _tensor(features[train]).to(device),
+        _tensor(data.features[train]).to(device),
         _tensor(y[train]).to(device),
-        _tensor(eigenvalues).to(device),
-        _tensor(features[validation]).to(device),
-        _tensor(y[validation]).to(device),
+        _tensor(data.eigenvalues).to(device),
+        _tensor(data.features[data.validation]).to(device),
+        _tensor(y[data.validation]).to(device),
         noise,
     )
 
@@ -360,7 +338,9 @@ def _evaluation_noise(n_rows: int, eigenvalues: NDArray[np.floating], seed: int)
     return draw_noise(n_rows, _tensor(eigenvalues), torch.Generator().manual_seed(seed))
 
 
-def _train(network: Bottleneck, subjects: Sequence[_Subject], plan: _Plan, seeds: Streams) -> Curves:
+def _train(
+    network: Bottleneck, subjects: Sequence[_Subject], plan: _Plan, seeds: Streams, progress: Progress | None
+) -> Curves:
     """Train the network in place, on one subject or more, and leave it at its best epoch in evaluation mode."""
     from timm.optim.lion import Lion  # takes seconds to import, and is always there: open_clip needs timm
 
@@ -370,6 +350,7 @@ def _train(network: Bottleneck, subjects: Sequence[_Subject], plan: _Plan, seeds
     order = torch.Generator().manual_seed(seeds.order)
     draws = torch.Generator(subjects[0].x.device).manual_seed(seeds.draws)
     n = sum(len(one.x) for one in subjects)
+    done, steps = 0, plan.epochs * sum(one.n_batches(plan.batch_size) for one in subjects)
     figures, r = np.empty((plan.epochs, 3)), np.empty((plan.epochs, len(subjects)))
     best, best_state = -1, {}
     for epoch in range(plan.epochs):
@@ -381,7 +362,9 @@ def _train(network: Bottleneck, subjects: Sequence[_Subject], plan: _Plan, seeds
             outcome[0].backward()
             optimizer.step()
             totals += len(rows) * outcome.detach()
-            plan.advance()
+            done += 1
+            if progress is not None:
+                progress(done, steps)
         network.eval()
         r[epoch] = [_validation_r(network, one) for one in subjects]
         figures[epoch] = totals.cpu().numpy() / n
@@ -450,41 +433,54 @@ def _validation_r(network: Bottleneck, subject: _Subject) -> float:
 
 
 def _check_settings(
-    epochs: int, batch_size: int, learning_rate: float, weight_decay: float, loss: str, seed: int
+    epochs: int, batch_size: int, learning_rate: float, weight_decay: float, loss: str, seed: int, stage: int
 ) -> None:
     if loss not in BOTTLENECK_LOSSES:
         raise SpecError(
             "Unknown loss of the bottleneck network.", got=repr(loss), expected=", ".join(BOTTLENECK_LOSSES)
         )
     finite = math.isfinite(learning_rate) and math.isfinite(weight_decay)
-    if min(epochs, batch_size) < 1 or not finite or learning_rate <= 0 or weight_decay < 0 or seed < 0:
+    if min(epochs, batch_size) < 1 or not finite or learning_rate <= 0 or min(weight_decay, seed, stage) < 0:
         raise SpecError(
             "The settings of the bottleneck network's training are out of range.",
             got=f"{epochs} epochs, batch size {batch_size}, learning rate {learning_rate}, weight decay {weight_decay},"
-            f" seed {seed}",
-            expected="at least 1 epoch and a batch size of 1; a learning rate above 0; weight decay and seed 0 or more",
+            f" seed {seed}, stage {stage}",
+            expected="at least 1 epoch and a batch size of 1; a learning rate above 0; weight decay, seed and stage"
+            " 0 or more",
         )
 
 
-def _check_data(
-    features: Sequence[NDArray[np.floating]],
-    targets: Sequence[HemispherePair],
-    eigenvalues: Sequence[NDArray[np.floating]],
-    validation: Sequence[NDArray[np.integer]],
-) -> None:
-    counts = [len(features), len(targets), len(eigenvalues), len(validation)]
-    if min(counts) < 1 or len(set(counts)) > 1:
-        raise DatasetError(
-            "The subjects do not match.",
-            got="{} of features, {} of targets, {} of eigenvalues, {} of validation rows".format(*counts),
-            expected="one of each per subject, and at least one subject",
+def _check_initial(initial: Bottleneck, asked: dict[str, float]) -> None:
+    """Refuse a network that is not as asked for; what a linear one has no use for does not matter."""
+    found: dict[str, float] = {
+        "features": initial.n_features,
+        "components": initial.n_components,
+        "linear": initial.linear,
+        "leak": initial.leaks,
+    }
+    if not initial.linear:
+        found["width"] = initial.widen.out_features
+        found |= {"dropout": initial.dropout, "alpha": initial.alpha, "beta": initial.beta}
+    different = [name for name, value in found.items() if value != asked[name]]
+    if different:
+        got, expected = (", ".join(f"{name} {values[name]}" for name in different) for values in (found, asked))
+        raise SpecError(
+            "The network to begin with is not the one asked for.",
+            got=got,
+            expected=expected,
+            mend="train both stages with the same settings and sizes.",
         )
+
+
+def _check_data(subjects: Sequence[SubjectData]) -> None:
+    if not subjects:
+        raise DatasetError("There is no subject to train on.", expected="at least one")
     widths = set()
-    for s, (x, pair, variances, rows) in enumerate(zip(features, targets, eigenvalues, validation, strict=True)):
-        of = f" (subject {s + 1} of {len(features)})"
-        shapes = [np.shape(values) for values in (x, *pair)]
-        paired = len(pair) == 2 and len(shapes[0]) == len(shapes[1]) == 2 and shapes[1] == shapes[2]
-        if not paired or len(x) != len(pair[0]) or min(shapes[0][1], shapes[1][1]) < 1:
+    for number, one in enumerate(subjects, start=1):
+        of = f" (subject {number} of {len(subjects)})"
+        shapes = [np.shape(values) for values in (one.features, one.left, one.right)]
+        matrices = all(len(shape) == 2 and min(shape) > 0 for shape in shapes)
+        if not matrices or shapes[1] != shapes[2] or shapes[0][0] != shapes[1][0]:
             raise DatasetError(
                 f"Features and targets do not match{of}.",
                 got=f"shapes {', '.join(map(str, shapes))}",
@@ -492,10 +488,10 @@ def _check_data(
                 " at least one column",
             )
         widths.add((shapes[0][1], shapes[1][1]))
-        for name, values in (("features", x), ("targets", pair[0]), ("targets", pair[1])):
+        for name, values in (("features", one.features), ("targets", one.left), ("targets", one.right)):
             _require_finite(name, values, of)
-        _check_eigenvalues(variances, shapes[1][1], of)
-        _check_rows(rows, len(x), of)
+        _check_eigenvalues(one.eigenvalues, shapes[1][1], of)
+        _check_rows(one.validation, shapes[0][0], of)
     if len(widths) > 1:
         raise DatasetError(
             "All subjects need the same number of features, and of components.",

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
 from brainviz.config import cache_dir
 from brainviz.datasets.base import HEMISPHERE_NAMES, MIN_ROI_VERTICES
+from brainviz.runs.bottleneck_specs import BOTTLENECK
 from brainviz.runs.requests import make_spec
 from brainviz.runs.spec_base import Spec
 from brainviz.runs.specs import ClassificationSpec, network_of
@@ -33,10 +36,13 @@ class Choice:
         may mean the same run, as untuned and random do where the weights are random.
     left_out : tuple of str
         Combinations that the data set does not have, in words.
+    areas : mapping of str to mapping of (str, str) to (v,) int array
+        Per subject, the columns of every hemisphere and ROI; only where a run of all vertices is among those asked for.
     """
 
     asked: tuple[tuple[str, Spec], ...]
     left_out: tuple[str, ...]
+    areas: Mapping[str, Mapping[tuple[str, str], NDArray[np.int64]]] = field(default_factory=dict, compare=False)
 
     @cached_property
     def specs(self) -> tuple[Spec, ...]:
@@ -92,15 +98,24 @@ def _choose(
 ) -> Choice:
     subjects, hemispheres, rois, methods = picked
     sizes = roi_sizes(_source, subjects)
-    asked, left_out = [], []
+    asked: list[tuple[str, Spec]] = []
+    left_out = []
+    areas: dict[str, dict[tuple[str, str], NDArray[np.int64]]] = {}
     make = partial(make_spec, kind, _source.dataset, _source.index)
     for subject, hemi, roi in product(subjects, hemispheres, rois):
         if sizes.get((subject, hemi, roi), 0) < MIN_ROI_VERTICES:
             left_out.append(f"{roi} of {subject} in the {HEMISPHERE_NAMES[hemi]}")
             continue
         for method in methods:
-            asked.append((method, make(subject=subject, hemi=hemi, roi=roi, method=method, **settings[method])))
-    return Choice(tuple(asked), tuple(left_out))
+            if method != BOTTLENECK:
+                asked.append((method, make(subject=subject, hemi=hemi, roi=roi, method=method, **settings[method])))
+                continue
+            if subject not in areas:  # one network of all vertices
+                areas[subject] = {}
+                whole = make_spec(BOTTLENECK, _source.dataset, _source.index, subject=subject, **settings[method])
+                asked.append((method, whole))
+            areas[subject][hemi, roi] = _source.dataset.columns(subject, hemi, roi)
+    return Choice(tuple(asked), tuple(left_out), areas)
 
 
 def states(specs: Iterable[Spec], store: Store) -> list[str | None]:

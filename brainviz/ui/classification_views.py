@@ -9,7 +9,7 @@ import streamlit as st
 
 from brainviz.figures.accuracy import accuracy_bars, confusion_heatmap, trade_off
 from brainviz.figures.style import PLOTLY_CONFIG
-from brainviz.runs.specs import UNTUNED
+from brainviz.runs.network_specs import UNTUNED
 from brainviz.runs.store import Run, Store
 from brainviz.ui.binding import bound, keep_among, say_unknown
 from brainviz.ui.classified import Answers, Classified, answers_of, once

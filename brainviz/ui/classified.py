@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from brainviz.figures.style import Provenance
 from brainviz.runs.classify import LABELS, ROWS, read_probabilities
 from brainviz.runs.landscape import describe
+from brainviz.runs.network_specs import UNTUNED
 from brainviz.runs.spec_base import Spec
-from brainviz.runs.specs import UNTUNED, ClassificationSpec
+from brainviz.runs.specs import ClassificationSpec
 from brainviz.runs.store import Run, Store
 from brainviz.ui.choices import Choice
 from brainviz.ui.comparison import TEST_R, Finished, How, finished, run_ids, summary

@@ -5,7 +5,6 @@ All are small and kept by the ids of the runs they come from, so that a click re
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,11 +15,12 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from brainviz.datasets.base import ALL_VERTICES, Dataset
-from brainviz.runs.areas import AREAS
+from brainviz.runs.bottleneck_specs import BOTTLENECK, BottleneckSpec
+from brainviz.runs.network_specs import EncodingSpec
+from brainviz.runs.part import PartOfRun
 from brainviz.runs.requests import compare
-from brainviz.runs.specs import ComparisonSpec, EncodingSpec
+from brainviz.runs.specs import ComparisonSpec
 from brainviz.runs.store import Run, Store
-from brainviz.runs.tables import read_table
 from brainviz.ui.choices import Choice
 
 if TYPE_CHECKING:
@@ -74,16 +74,19 @@ class How:
 
 
 def finished(choice: Choice, store: Store) -> tuple[Finished, ...]:
-    """Return the finished runs of a choice, each with its method."""
+    """Return the finished runs of a choice, each with its method; of a run of all vertices, what was chosen of it."""
     found = ((method, store.find(spec)) for method, spec in choice.asked)
-    return tuple((method, run) for method, run in found if run is not None and run.state == "done")
+    done = ((method, run) for method, run in found if run is not None and run.state == "done")
+    return tuple((method, _chosen_part(run, choice) if method == BOTTLENECK else run) for method, run in done)
+
+
+def _chosen_part(run: Run, choice: Choice) -> PartOfRun:
+    return PartOfRun(run.id, run.kind, run.path, choice.areas[run.spec.subject])
 
 
 def layers_fitted(choice: Choice) -> tuple[str, ...]:
     """Return the layers that the encoding models of a choice are fitted on, in the network's order."""
-    spec = choice.specs[0]
-    assert isinstance(spec, EncodingSpec)
-    return spec.features.layers
+    return next((spec.layers for spec in choice.specs if isinstance(spec, EncodingSpec)), (BOTTLENECK,))
 
 
 def run_ids(runs: Sequence[Finished]) -> tuple[tuple[str, str], ...]:
@@ -111,9 +114,9 @@ def roi_table(runs: Sequence[Finished]) -> pd.DataFrame:
 def _roi_table(ids: tuple[tuple[str, str], ...], _runs: tuple[Finished, ...]) -> pd.DataFrame:
     frames = []
     for method, run in _runs:
-        assert isinstance(run.spec, EncodingSpec)
-        frame = read_table(run)
-        chosen = [(hemi, roi) in run.spec.areas for hemi, roi in zip(frame["hemi"], frame["roi"], strict=True)]
+        areas = {(span["hemi"], span["roi"]) for span in run.json("areas")}
+        frame = run.table("rois")
+        chosen = [area in areas for area in zip(frame["hemi"], frame["roi"], strict=True)]
         frame.insert(0, "subject", run.spec.subject)
         frame.insert(3, "method", method)
         frame["part_of"] = np.where(chosen, "", ALL_VERTICES)
@@ -129,7 +132,8 @@ def rows_at(table: pd.DataFrame, how: How) -> pd.DataFrame:
     The authors' protocol has no interval: the folds of a cross-validation are no independent samples.
     """
     best = "own" if how.score == TEST_R else "protocol_own"
-    rows = table[table[best]] if how.layer == OWN_BEST else table[table["layer"] == how.layer]
+    at = table[best] if how.layer == OWN_BEST else table["layer"].isin([how.layer, BOTTLENECK])
+    rows = table[at]
     if how.score == TEST_R:
         return rows.assign(r=rows["r_mean"], low=rows["r_low"], high=rows["r_high"])
     return rows.assign(r=rows["protocol_r_mean"], low=np.nan, high=np.nan)
@@ -241,17 +245,14 @@ class _Reader:
     """
 
     def __init__(self, run: Run, score: str, dataset: Dataset) -> None:
-        assert isinstance(run.spec, EncodingSpec)
+        assert isinstance(run.spec, EncodingSpec | BottleneckSpec)
         self.run, self.spec, self.dataset, self.is_test = run, run.spec, dataset, score == TEST_R
         self._values = run.array("r" if self.is_test else "protocol_r")
-        self._spans = {
-            (span["hemi"], span["roi"]): slice(span["start"], span["stop"])
-            for span in json.loads(run.file(AREAS).read_text(encoding="utf-8"))
-        }
+        self._spans = {(span["hemi"], span["roi"]): slice(span["start"], span["stop"]) for span in run.json("areas")}
 
     def values(self, row: Any) -> NDArray[np.float64]:
         """Return the score of the vertices that a row of `roi_table` is about, at its layer."""
-        return np.asarray(self._values[self.spec.features.layers.index(row.layer), self._vertices(row)])
+        return np.asarray(self._values[self.spec.layers.index(row.layer), self._vertices(row)])
 
     def replicates(self, row: Any) -> NDArray[np.float32]:
         """Return the row's bootstrap replicates; only the test r has any."""
@@ -328,6 +329,9 @@ def comparisons(choice: Choice, how: How) -> tuple[ComparisonSpec, ...]:
     for subject in dict.fromkeys(spec.subject for spec in choice.specs):
         first, second = (choice.of(method, subject) for method in how.pair or ("", ""))
         if first and first != second:
+            # One network of all vertices is compared with every other run.
+            most = max(len(first), len(second))
+            first, second = (runs * most if len(runs) == 1 else runs for runs in (first, second))
             found.append(compare(first, second, layer=layer))  # type: ignore[arg-type]
     return tuple(found)
 
@@ -341,7 +345,7 @@ def permutation_results(tests: Sequence[ComparisonSpec]) -> pd.DataFrame:
 
 @st.cache_data(show_spinner=False, max_entries=32)
 def _tested(ids: tuple[str, ...], _runs: tuple[Run, ...]) -> pd.DataFrame:
-    frames = [read_table(run) for run in _runs]
+    frames = [run.table("rois") for run in _runs]
     for frame, run in zip(frames, _runs, strict=True):
         frame.insert(0, "subject", run.spec.subject)
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from brainviz.figures.style import Provenance
 from brainviz.runs.fields import field_table
 from brainviz.runs.landscape import DISSIMILARITY, MODELS, ORACLE
-from brainviz.runs.specs import UNTUNED, FinetuneSpec, LandscapeSpec
+from brainviz.runs.network_specs import UNTUNED, FinetuneSpec
+from brainviz.runs.specs import LandscapeSpec
 from brainviz.runs.store import Run, Store
 from brainviz.ui.choices import Choice
 from brainviz.ui.comparison import How, finished, roi_table, rows_at

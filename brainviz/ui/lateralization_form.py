@@ -10,7 +10,8 @@ import streamlit as st
 from brainviz.datasets.base import MIN_ROI_VERTICES
 from brainviz.models.backbones import candidate_layers, last_map, readout_layers
 from brainviz.runs.fields import SettingField, field_table
-from brainviz.runs.specs import ClassificationSpec, EncodingSpec, FeaturesSpec, FinetuneSpec
+from brainviz.runs.network_specs import EncodingSpec, FeaturesSpec, FinetuneSpec
+from brainviz.runs.specs import ClassificationSpec
 from brainviz.ui.binding import bound, follow, keep_among, say_unknown
 from brainviz.ui.choices import Choice, choose
 from brainviz.ui.errors import end_page

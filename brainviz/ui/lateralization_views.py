@@ -16,7 +16,7 @@ from brainviz.datasets.images import cut_out, decode, squeezed
 from brainviz.figures.lateralization import index_distribution, index_dots, overlay_grid, position_maps
 from brainviz.figures.style import PLOTLY_CONFIG
 from brainviz.runs.lateralize import INDEX, MAPS, POSITIONS, ROWS, SCALES, TARGETS, read_maps
-from brainviz.runs.specs import UNTUNED
+from brainviz.runs.network_specs import UNTUNED
 from brainviz.runs.store import Run
 from brainviz.ui.binding import bound, keep_among, say_unknown
 from brainviz.ui.downloads import csv_text, download, figure_downloads

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from brainviz.figures.style import Provenance
 from brainviz.runs.lateralize import GROUPS, ROWS, read_index
+from brainviz.runs.network_specs import RANDOM, UNTUNED
 from brainviz.runs.spec_base import Spec
-from brainviz.runs.specs import RANDOM, UNTUNED, LateralizationSpec
+from brainviz.runs.specs import LateralizationSpec
 from brainviz.runs.store import Run
 from brainviz.ui.choices import Choice
 from brainviz.ui.comparison import Finished, run_ids

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import streamlit as st
 
 from brainviz.datasets.base import ALL_VERTICES, HEMISPHERES, MIN_ROI_VERTICES
+from brainviz.runs.bottleneck_specs import BOTTLENECK
 from brainviz.runs.fields import TUNED
-from brainviz.runs.specs import RANDOM, UNTUNED
+from brainviz.runs.network_specs import RANDOM, UNTUNED
 from brainviz.ui.binding import bound, follow, say_unknown
 from brainviz.ui.sources import Source, roi_counts
 
@@ -20,6 +21,12 @@ SUBJECTS_PIXELS, ROIS_PIXELS = 290, 400
 
 #: Network states in the order in which they are offered, controls first.
 METHODS = (UNTUNED, RANDOM, *reversed(TUNED))
+
+#: What is said of the bottleneck network where it is offered.
+BOTTLENECK_HELP = (
+    " bottleneck: no state of this network but one of its own, from an image-text network's features to all vertices "
+    "of both hemispheres, with the usual settings; its page has the variants."
+)
 
 #: Where a session remembers which methods were picked to tune, when their control is on another page.
 _TUNED = "_tuned methods"
@@ -63,22 +70,29 @@ def pick_tuning() -> list[str]:
     return [method for method in TUNED if method in chosen]
 
 
-def pick_methods() -> list[str]:
-    """Draw the picker for network states; it begins with untuned, and with what was picked to tune."""
+def pick_methods(*others: str) -> list[str]:
+    """Draw the picker for network states and what else is offered; it begins with untuned, and what was picked to tune.
+
+    Parameters
+    ----------
+    *others : str
+        Methods that are no network states, as the bottleneck network.
+    """
+    offered = (*METHODS, *others)
     tuned = st.session_state.get(_TUNED, TUNED[:1])
     default = [UNTUNED, *tuned]
     follow("methods", tuned, default)
-    say_unknown("methods", METHODS, "method")
+    say_unknown("methods", offered, "method")
     chosen = st.pills(
         "Methods",
-        METHODS,
+        offered,
         selection_mode="multi",
         default=default,
         **bound("methods"),
         help="What a network is when encoding models are fitted on it: pretrained (untuned), of random weights, or "
-        "tuned on the responses, by regression or contrastively.",
+        "tuned on the responses, by regression or contrastively." + (BOTTLENECK_HELP if BOTTLENECK in others else ""),
     )
-    return [method for method in METHODS if method in chosen]
+    return [method for method in offered if method in chosen]
 
 
 def pick_hemispheres(source: Source) -> list[str]:

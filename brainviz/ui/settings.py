@@ -12,7 +12,7 @@ from brainviz.config import load_config
 from brainviz.models.backbones import COMPACT, NETWORKS, candidate_layers, logit_layer
 from brainviz.runs.fields import TUNED, SettingField, default_settings, field_table
 from brainviz.runs.fields import methods as known_methods
-from brainviz.runs.specs import RANDOM
+from brainviz.runs.network_specs import RANDOM
 from brainviz.ui.binding import bound, follow
 from brainviz.ui.sources import Source
 
@@ -100,6 +100,13 @@ def encoding_settings(source: Source, settings: MethodSettings, methods: Sequenc
             values.pop("seed", None)
         own[method] = values | {"layers": layers_of(str(values["network"]), all_layers=False)}
     return own
+
+
+def bottleneck_settings(settings: MethodSettings) -> dict[str, Any]:
+    """Return the settings of a bottleneck network that is tested on the pictures and resamples of encoding models."""
+    of_encoding = next(iter(settings.values()))
+    names = {"test_share": "test_share", "split_seed": "split_seed", "n_bootstrap": "n_bootstrap"}
+    return {own: of_encoding[name] for own, name in (names | {"resample_seed": "seed"}).items()}
 
 
 def _meant_for(kind: str, method: str, shared: Mapping[str, Any], fields: Mapping[str, SettingField]) -> dict[str, Any]:

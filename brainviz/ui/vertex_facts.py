@@ -5,7 +5,6 @@ Read from memory maps, and kept by the ids of the runs, so that a click reads no
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,8 +20,8 @@ from brainviz.config import mesh_folder
 from brainviz.datasets.base import MESH_VERTICES, Dataset
 from brainviz.encoding.metrics import pearson_r
 from brainviz.figures.meshes import load_mesh, resolution
-from brainviz.runs.areas import AREAS
-from brainviz.runs.specs import EncodingSpec
+from brainviz.runs.bottleneck_specs import BottleneckSpec
+from brainviz.runs.network_specs import EncodingSpec
 from brainviz.ui.comparison import OWN_BEST, Finished, roi_masks, run_ids
 from brainviz.ui.sources import Source
 
@@ -184,11 +183,8 @@ def _fits(
 
 def _in_areas(method: str, run: Run, hemi: str, columns: NDArray[np.int64]) -> Iterator[pd.DataFrame]:
     """Yield, for each area of a run that holds some of the columns, these and where they are on its vertex axis."""
-    assert isinstance(run.spec, EncodingSpec)
-    if hemi not in {where for where, _ in run.spec.areas}:
-        return
     all_columns = run.array("columns")
-    for area in json.loads(run.file(AREAS).read_text(encoding="utf-8")):
+    for area in run.json("areas"):
         if area["hemi"] == hemi:
             inside = np.isin(all_columns[area["start"] : area["stop"]], columns)
             if inside.any():
@@ -199,8 +195,8 @@ def _in_areas(method: str, run: Run, hemi: str, columns: NDArray[np.int64]) -> I
 
 def _read(held: pd.DataFrame, run: Run, layer: str) -> pd.DataFrame:
     """Return vertices of one run with their results, at the own best layer and, if one is given, at another."""
-    assert isinstance(run.spec, EncodingSpec)
-    vertices, layers = held["vertex"].to_numpy(), run.spec.features.layers
+    assert isinstance(run.spec, EncodingSpec | BottleneckSpec)
+    vertices, layers = held["vertex"].to_numpy(), run.spec.layers
     own = np.asarray(run.array("own")[vertices])
     r, alpha = run.array("r"), run.array("alpha")
     low, high = (np.asarray(run.array(name)[vertices]) for name in ("r_low", "r_high"))
@@ -213,7 +209,7 @@ def _read(held: pd.DataFrame, run: Run, layer: str) -> pd.DataFrame:
         high=high,
         alpha=alpha[own, vertices],
     )
-    if layer == OWN_BEST:
+    if layer == OWN_BEST or layer not in layers:
         return best
     number = layers.index(layer)
     is_own = own == number
@@ -341,9 +337,12 @@ def _mean_interval(
     if not 0 < len(held) <= MOST_BOOTSTRAPPED:
         return np.nan, np.nan
     spec, rows = _runs[0][1].spec, _test_rows(_runs)
-    assert isinstance(spec, EncodingSpec)
+    assert isinstance(spec, EncodingSpec | BottleneckSpec)
+    resamples = spec.tested_on
     digests = np.array(_source.index.subjects[subject].image_digests)[rows]
-    weights = bootstrap_weights(len(rows), spec.n_bootstrap, spec.seed, np.unique(digests, return_inverse=True)[1])
+    weights = bootstrap_weights(
+        len(rows), resamples["n_bootstrap"], resamples["seed"], np.unique(digests, return_inverse=True)[1]
+    )
     replicates = [
         bootstrap_r(predicted, measured, weights)
         for measured, predicted in _blocks(held, _runs, _source.dataset, subject, hemi)

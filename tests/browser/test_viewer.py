@@ -30,7 +30,7 @@ from playwright.sync_api import Locator, Page, Response, expect
 
 from brainviz.datasets import open_dataset
 from brainviz.runs import preparation
-from brainviz.runs.specs import EncodingSpec
+from brainviz.runs.network_specs import EncodingSpec
 from brainviz.runs.store import Run
 from brainviz.ui.choices import choose
 from brainviz.ui.sources import Source

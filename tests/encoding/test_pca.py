@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from brainviz.encoding import pca
-from brainviz.encoding.pca import fit_pca, leading_eigenvectors
+from brainviz.encoding.pca import fit_pca, leading_eigenvectors, principal_axes
 from brainviz.errors import DatasetError, SpecError
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -68,6 +68,21 @@ def test_held_out_rows_do_not_reach_the_fit(p: int) -> None:
     np.testing.assert_array_equal(mine.scores[train], theirs.scores[train])
     np.testing.assert_array_equal(mine.explained_variance, theirs.explained_variance)
     assert not np.allclose(mine.scores[test], theirs.scores[test])
+
+
+@pytest.mark.parametrize("p", [30, 200])
+def test_axes_are_sklearns_and_lead_back(p: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pca, "BLOCK_BYTES", 80 * 8 * 7)  # several blocks of columns
+    X, train = features(100, p), np.random.default_rng(1).permutation(100)[:80]
+    reference, scores = sklearn_scores(X, train, 12)
+    fit = fit_pca(X, train, 12)
+    mean, axes = principal_axes(X, train, fit)
+    np.testing.assert_allclose(mean, reference.mean_, atol=1e-12)
+    signs = np.sign((axes * reference.components_).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(axes * signs, reference.components_, atol=1e-6)
+    np.testing.assert_allclose((X - mean) @ axes.T, fit.scores, atol=1e-6 * np.abs(scores).max())
+    back = reference.inverse_transform(scores)
+    np.testing.assert_allclose(fit.scores @ axes + mean, back, atol=1e-6 * np.abs(back).max())
 
 
 def test_reads_a_memory_map(tmp_path: Path) -> None:

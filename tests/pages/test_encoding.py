@@ -14,8 +14,9 @@ from scipy import stats
 from streamlit.testing.v1 import AppTest
 
 from brainviz.datasets.base import Dataset
+from brainviz.runs.network_specs import FinetuneSpec
 from brainviz.runs.requests import compare
-from brainviz.runs.specs import ComparisonSpec, FinetuneSpec
+from brainviz.runs.specs import ComparisonSpec
 from brainviz.runs.store import Run, Store
 from brainviz.ui import brain
 from tests.component import plan_of

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from brainviz.runs.network_specs import FinetuneSpec
 from brainviz.runs.processes import ProcessIdentity
 from brainviz.runs.spec_base import Spec
-from brainviz.runs.specs import FinetuneSpec
 from brainviz.runs.store import Run, Store, append_event, change_state
 
 Visit = Callable[..., AppTest]

@@ -18,12 +18,12 @@ from brainviz.datasets.base import Dataset
 from brainviz.datasets.index import build_index
 from brainviz.runs.compute import compute
 from brainviz.runs.context import Context
+from brainviz.runs.network_specs import EncodingSpec, FeaturesSpec, FinetuneSpec
 from brainviz.runs.processes import ProcessIdentity
 from brainviz.runs.queue import worker_slot
 from brainviz.runs.remembered import memo_dir
 from brainviz.runs.requests import make_spec
 from brainviz.runs.spec_base import Spec
-from brainviz.runs.specs import EncodingSpec, FeaturesSpec, FinetuneSpec
 from brainviz.runs.store import RESULT, Run, Store, change_state, enqueue, locked, write_json, write_manifest
 
 #: A network that is quick and whose weights are no file.

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control
 
-from brainviz.runs.compare import EncodingRun
+from brainviz.runs.areas import open_areas
+from brainviz.runs.compare import EncoderRun
 from brainviz.runs.store import Store
-from brainviz.runs.tables import read_table
 
 LAYERS = ("features.3", "classifier")
 
@@ -16,7 +16,7 @@ LAYERS = ("features.3", "classifier")
 def test_a_comparison_agrees_with_its_runs(ask, tiny_dataset, computed):
     values = {"layers": LAYERS, "hemi": "both", "roi": "V1v,V1d", "n_permutations": 199}
     run = computed(ask("comparison", tiny_dataset, **values, method="contrastive", epochs=1, learning_rate=1e-2))
-    table = read_table(run)
+    table = run.table("rois")
     assert list(zip(table["hemi"], table["roi"], strict=True)) == list(run.spec.areas)
     for row, one, other in zip(table.itertuples(), run.spec.first, run.spec.second, strict=True):
         first, second = Store().run_of(one), Store().run_of(other)
@@ -37,7 +37,7 @@ def test_a_comparison_at_one_layer_refits_what_is_not_kept(ask, tiny_dataset, co
     values = {"layers": LAYERS, "method": "random", "baseline": "untuned", "n_permutations": 99}
     for layer in LAYERS:
         run = computed(ask("comparison", tiny_dataset, **values, layer=layer))
-        row = read_table(run).iloc[0]
+        row = run.table("rois").iloc[0]
         assert (row["layer_first"], row["layer_second"]) == (layer, layer)
         assert (row["difference"], row["p"]) == (0, 1)  # both are the same network
 
@@ -48,8 +48,9 @@ def test_refitted_predictions_are_those_that_were_correlated(ask, tiny_dataset, 
     spec = ask("encoding", tiny_dataset, layers=LAYERS)
     run = computed(spec)
     context = Context(Store(), tmp_path, "cpu", event=lambda event: None)
-    opened = EncodingRun(spec, open_pictures(spec, spec.features, context), context)
-    area = opened.areas[0]
+    pictures = open_pictures(spec, spec.features, context)
+    opened = EncoderRun(spec, pictures, context)
+    area = open_areas(pictures, spec.areas)[0]
     measured = area.responses[run.array("test_rows")]
     for number, layer in enumerate(LAYERS):
         predicted = opened.predicted(area, layer)

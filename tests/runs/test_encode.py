@@ -18,7 +18,6 @@ from brainviz.runs.encode import roi_rows
 from brainviz.runs.remembered import memo_dir
 from brainviz.runs.requests import compare
 from brainviz.runs.store import Store
-from brainviz.runs.tables import read_table
 
 LAYERS = ("features.3", "classifier")
 
@@ -62,7 +61,7 @@ def test_an_encoding_agrees_with_ridge_restated(ask, tiny_dataset, computed):
 
 def test_intervals_are_those_of_resampled_test_pictures(ask, tiny_dataset, computed):
     run = computed(ask("encoding", tiny_dataset, layers=LAYERS, n_bootstrap=200))
-    table, own = read_table(run), run.array("own")[0]
+    table, own = run.table("rois"), run.array("own")[0]
     predicted = run.array("predicted").T.astype(np.float64)
     measured = tiny_dataset.responses("subj01", "lh", "V1v")[run.array("test_rows")].astype(np.float64)
     replicates = run.array("replicates")[:, own]
@@ -85,7 +84,7 @@ def test_several_rois_at_once_give_what_each_gives_alone(ask, tiny_dataset, comp
     run = computed(ask("encoding", tiny_dataset, layers=LAYERS, hemi="both", roi="V1v,V1d"))
     spans = json.loads(run.file("areas.json").read_text())
     assert [(span["hemi"], span["roi"]) for span in spans] == list(run.spec.areas)
-    table = read_table(run)
+    table = run.table("rois")
     for span in spans:
         alone = computed(ask("encoding", tiny_dataset, layers=LAYERS, hemi=span["hemi"], roi=span["roi"]))
         part = slice(span["start"], span["stop"])
@@ -95,7 +94,7 @@ def test_several_rois_at_once_give_what_each_gives_alone(ask, tiny_dataset, comp
             np.testing.assert_array_equal(run.array(name)[part], alone.array(name))
         np.testing.assert_allclose(run.array("predicted")[part], alone.array("predicted"), atol=1e-4)
         rows = table[(table["hemi"] == span["hemi"]) & (table["roi"] == span["roi"])]
-        expected = read_table(alone)
+        expected = alone.table("rois")
         np.testing.assert_allclose(rows["r_mean"], expected["r_mean"], atol=1e-5)
         np.testing.assert_allclose(rows["r_high"], expected["r_high"], atol=1e-4)
         np.testing.assert_array_equal(rows["own"], expected["own"])
@@ -108,7 +107,7 @@ def test_several_rois_at_once_give_what_each_gives_alone(ask, tiny_dataset, comp
 
 def test_all_vertices_report_on_every_roi(ask, tiny_dataset, computed):
     run = computed(ask("encoding", tiny_dataset, layers=LAYERS, hemi="both", roi="all"))
-    table, replicates = read_table(run), run.array("replicates")
+    table, replicates = run.table("rois"), run.array("replicates")
     assert len(table) == replicates.shape[1]
     r, cv_r = run.array("r"), run.array("cv_r")
     start = 0
@@ -134,7 +133,7 @@ def test_all_vertices_report_on_every_roi(ask, tiny_dataset, computed):
 
 def test_without_a_noise_ceiling_there_is_no_score(ask, tiny_dataset, computed):
     run = computed(ask("encoding", tiny_dataset, layers="features.3", subject="subj02"))
-    table = read_table(run)
+    table = run.table("rois")
     assert "algonauts_score" not in run.result()
     assert table[["ceiling", "ceiling_r", "r_over_ceiling", "no_ceiling", "algonauts_score"]].isna().all(axis=None)
 
@@ -175,7 +174,7 @@ def make_constant(root, roi, which):
 
 def test_constant_vertices_are_counted_and_left_out(ask, tiny_copy, computed):
     run = computed(ask("encoding", make_constant(tiny_copy, "V1v", slice(0, 3)), layers=LAYERS))
-    table, r, result = read_table(run), run.array("r"), run.result()
+    table, r, result = run.table("rois"), run.array("r"), run.result()
     assert np.isnan(r[:, :3]).all()
     assert np.isfinite(r[:, 3:]).all()
     assert list(table["nan_vertices"]) == [3, 3]
@@ -189,13 +188,13 @@ def test_a_roi_of_constant_vertices_is_named(ask, tiny_copy, computed):
     with pytest.raises(DatasetError, match="V1v"):
         computed(ask("encoding", dataset, layers=LAYERS))
     everything = computed(ask("encoding", dataset, layers=LAYERS, roi="all"))
-    table = read_table(everything)
+    table = everything.table("rois")
     dead = table[table["roi"] == "V1v"]
     assert not dead["own"].any()
     assert dead["r_mean"].isna().all()
     assert table[table["roi"] == "all"]["own"].sum() == 1
     tested = computed(compare([everything.spec], [everything.spec], n_permutations=99))
-    assert "V1v" not in set(read_table(tested)["roi"])
+    assert "V1v" not in set(tested.table("rois")["roi"])
 
 
 def test_too_many_folds_are_named(ask, tiny_dataset, computed):
@@ -211,10 +210,10 @@ def test_more_features_than_images(ask, tiny_dataset, computed):
 
 def test_a_roi_beside_all_vertices_is_reported_and_tested_once(ask, tiny_dataset, computed):
     run = computed(ask("encoding", tiny_dataset, layers=LAYERS, roi="all,V1v"))
-    table = read_table(run)
+    table = run.table("rois")
     assert not table.duplicated(["hemi", "roi", "layer"]).any()
     assert run.result()["n_vertices"] == tiny_dataset.n_vertices("subj01", "lh")  # V1v lies in all: counted once
-    tested = read_table(computed(ask("comparison", tiny_dataset, layers=LAYERS, roi="V1v,all", n_permutations=99)))
+    tested = computed(ask("comparison", tiny_dataset, layers=LAYERS, roi="V1v,all", n_permutations=99)).table("rois")
     assert not tested.duplicated(["hemi", "roi"]).any()
     assert set(tested["roi"]) == {"all", *tiny_dataset.rois("subj01", "lh")}
     alone = computed(ask("encoding", tiny_dataset, layers=LAYERS, method="contrastive"))
@@ -226,7 +225,7 @@ def test_the_authors_protocol_cross_validates_inside_the_test_pictures(ask, tiny
     from brainviz.encoding.ridge import fit_ridge
 
     run = computed(ask("encoding", tiny_dataset, layers=LAYERS, n_folds=2, test_share=0.5))
-    rows, table = run.array("test_rows"), read_table(run)
+    rows, table = run.array("test_rows"), run.table("rois")
     digests = np.array(build_index(tiny_dataset, memo_dir()).subjects["subj01"].image_digests)
     measured = tiny_dataset.responses("subj01", "lh", "V1v")[rows]
     for number, layer in enumerate(LAYERS):
@@ -239,7 +238,7 @@ def test_the_authors_protocol_cross_validates_inside_the_test_pictures(ask, tiny
 
 
 def test_too_few_test_pictures_for_the_folds_have_no_protocol_score(ask, tiny_dataset, computed):
-    table = read_table(computed(ask("encoding", tiny_dataset, layers=LAYERS)))  # six pictures, five folds
+    table = computed(ask("encoding", tiny_dataset, layers=LAYERS)).table("rois")  # six pictures, five folds
     assert table["protocol_r_mean"].isna().all()
     assert not table["protocol_own"].any()
 
@@ -251,7 +250,7 @@ def test_two_test_pictures_are_too_few(ask, tiny_dataset, computed):
 
 def test_a_ceiling_of_zero_is_counted_and_scores_nothing(ask, tiny_copy, computed):
     np.save(tiny_copy / "subj01/noise_ceiling/lh_noise_ceiling.npy", np.zeros(120, np.float32))
-    table = read_table(computed(ask("encoding", open_dataset(tiny_copy), layers=LAYERS)))
+    table = computed(ask("encoding", open_dataset(tiny_copy), layers=LAYERS)).table("rois")
     assert list(table["no_ceiling"]) == [30, 30]
     assert list(table["ceiling_r"]) == [0, 0]
     assert table[["r_over_ceiling", "algonauts_score"]].isna().all(axis=None)

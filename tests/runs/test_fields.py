@@ -5,7 +5,8 @@ import pytest
 from brainviz.errors import SpecError
 from brainviz.runs import fields
 from brainviz.runs.fields import default_settings, field_table, methods
-from brainviz.runs.specs import SPEC_CLASSES, FinetuneSpec
+from brainviz.runs.network_specs import FinetuneSpec
+from brainviz.runs.specs import SPEC_CLASSES
 
 
 @pytest.mark.parametrize("kind", SPEC_CLASSES)

@@ -51,9 +51,10 @@ from brainviz.runs.lateralize import (
     read_maps,
     window_of,
 )
+from brainviz.runs.network_specs import EncodingSpec
 from brainviz.runs.remembered import load_task, memo_dir
 from brainviz.runs.spec_base import Spec
-from brainviz.runs.specs import ClassificationSpec, EncodingSpec, LateralizationSpec
+from brainviz.runs.specs import ClassificationSpec, LateralizationSpec
 from brainviz.runs.store import Run, Store
 
 COMPACT = {"network": "alexnet_compact", "weights": "demo", "image_size": 32}

@@ -13,8 +13,8 @@ import pytest
 
 from brainviz.config import REPOSITORY
 from brainviz.errors import RunError, SpecError
+from brainviz.runs.network_specs import FinetuneSpec
 from brainviz.runs.notes import MOST_NAME, MOST_NOTE, NOTES, Note, read_notes, write_note
-from brainviz.runs.specs import FinetuneSpec
 from brainviz.runs.store import Run, Store
 
 

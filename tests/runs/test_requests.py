@@ -7,9 +7,9 @@ from brainviz.datasets.index import build_index
 from brainviz.errors import DatasetError, SpecError
 from brainviz.runs import places, requests
 from brainviz.runs.fields import default_settings
+from brainviz.runs.network_specs import FeaturesSpec, FinetuneSpec
 from brainviz.runs.remembered import memo_dir
 from brainviz.runs.requests import make_spec
-from brainviz.runs.specs import FeaturesSpec, FinetuneSpec
 
 #: A network whose names and sizes are known without torch.
 SMALL = {"network": "squeezenet1_1", "weights": "random", "image_size": 32}

@@ -7,8 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from brainviz.errors import SpecError
+from brainviz.runs.network_specs import FeaturesSpec
 from brainviz.runs.spec_base import CODE_VERSIONS
-from brainviz.runs.specs import SPEC_CLASSES, FeaturesSpec, LateralizationSpec, network_of, parse_spec
+from brainviz.runs.specs import SPEC_CLASSES, LateralizationSpec, network_of, parse_spec
 
 
 def test_the_id_is_the_digest_of_the_canonical_json(encoding_spec):

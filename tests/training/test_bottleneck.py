@@ -1,9 +1,11 @@
-"""Fitting bottleneck networks: the same as a plain loop; planted mappings are found; pre-training and its rules."""
+"""Fitting bottleneck networks: the same as a plain loop; one stage after the other; planted mappings are found."""
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -14,13 +16,15 @@ from brainviz.encoding.metrics import pearson_r
 from brainviz.errors import DatasetError, SpecError
 from brainviz.models.bottleneck import Bottleneck, draw_noise, racing_loss
 from brainviz.training import bottleneck as training
-from brainviz.training.bottleneck import BottleneckFit, fit_bottleneck, predict, streams
+from brainviz.training.bottleneck import SubjectData, fit_bottleneck, noise_seed, predict, streams
 
 QUICK = {"width": 24, "epochs": 2, "batch_size": 16, "learning_rate": 1e-3}
 
 
-def planted(n: int, *, seed: int, kind: str = "linear", p: int = 12, k: int = 6, noise: float = 0.5):
-    """Features, targets of both hemispheres and their variances; the mapping does not depend on the seed."""
+def planted(
+    n: int, validation, *, seed: int, kind: str = "linear", p: int = 12, k: int = 6, noise: float = 0.5
+) -> SubjectData:
+    """Features, and targets that follow them; the mapping does not depend on the seed."""
     rng, mapping = np.random.default_rng(seed), np.random.default_rng(99)
     first, second = mapping.standard_normal((p, 40)) / p**0.5, mapping.standard_normal((40, 2 * k)) / 40**0.5
     x = rng.standard_normal((n, p)).astype(np.float32)
@@ -28,15 +32,20 @@ def planted(n: int, *, seed: int, kind: str = "linear", p: int = 12, k: int = 6,
     hidden = x @ first if kind == "linear" else (np.abs(x @ first) - math.sqrt(2 / math.pi)) / 0.6
     y = (hidden @ second + noise * rng.standard_normal((n, 2 * k))).astype(np.float32)
     y *= np.linspace(2, 0.5, 2 * k, dtype=np.float32)
-    return x, (y[:, :k], y[:, k:]), y.var(axis=0)
+    return SubjectData(x, y[:, :k], y[:, k:], y.var(axis=0), np.asarray(validation))
 
 
-def few(n: int = 40, seed: int = 0):
-    return planted(n, seed=seed, p=5, k=3)
+def few(n: int = 40, validation=range(8), seed: int = 0) -> SubjectData:
+    return planted(n, validation, seed=seed, p=5, k=3)
 
 
-def fit_one(data, validation, **settings) -> BottleneckFit:
-    return fit_bottleneck(*([values] for values in data), [validation], **settings)
+def both(data: SubjectData) -> np.ndarray:
+    return np.hstack([data.left, data.right])
+
+
+def same_weights(first: Bottleneck, second: Bottleneck) -> bool:
+    one, other = first.state_dict(), second.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def cosine(predicted: np.ndarray, measured: np.ndarray) -> float:
@@ -44,9 +53,9 @@ def cosine(predicted: np.ndarray, measured: np.ndarray) -> float:
     return float(((predicted * measured).sum(axis=1) / lengths).mean())
 
 
-def held_out_cosine(fit: BottleneckFit, number: int, data) -> float:
-    x, targets, variances = data
-    return float(np.mean([cosine(*pair) for pair in zip(predict(fit.networks[number], x, variances), targets)]))  # noqa: B905
+def held_out_cosine(network: Bottleneck, data: SubjectData) -> float:
+    left, right = predict(network, data.features, data.eigenvalues)
+    return (cosine(left, data.left) + cosine(right, data.right)) / 2
 
 
 def slow_lion(weight, gradient, momentum, rate, decay):
@@ -77,41 +86,40 @@ def test_lion_against_a_slow_restatement() -> None:
             np.testing.assert_allclose(parameters[i].detach(), weights[i], rtol=1e-12)
 
 
-def plain_loop(data, validation, seed: int, epochs: int, batch_size: int, rate: float, decay: float) -> Bottleneck:
-    """Train on one subject the usual way, and return the weights of the last epoch."""
-    x, targets, variances = data
-    rows = [i for i in range(len(x)) if i not in set(validation.tolist())]
-    x, left, right = (torch.from_numpy(values[rows]) for values in (x, *targets))
-    y, scale = torch.cat([left, right], dim=1), torch.from_numpy(variances)
+def plain_loop(data: SubjectData, seed: int, batch_size: int, rate: float, decay: float) -> Bottleneck:
+    """Train for one epoch the usual way."""
+    rows = [i for i in range(len(data.features)) if i not in set(data.validation.tolist())]
+    x, left, right = (torch.from_numpy(values[rows]) for values in (data.features, data.left, data.right))
+    y, scale = torch.cat([left, right], dim=1), torch.from_numpy(data.eigenvalues)
     seeds = streams(seed, 1)
     network = Bottleneck(x.shape[1], left.shape[1], width=24, seed=seeds.weights)
     order, draws = (torch.Generator().manual_seed(one) for one in (seeds.order, seeds.draws))
     momenta = [torch.zeros_like(p) for p in network.parameters()]
-    for _ in range(epochs):
-        parts = torch.randperm(len(x), generator=order).tensor_split(math.ceil(len(x) / batch_size))
-        for number in torch.randperm(len(parts), generator=order).tolist():
-            part = parts[number]
-            noise = draw_noise(len(part), scale, draws)
-            predicted = network(x[part], y[part], noise, draws)
-            loss = racing_loss(predicted[0], left[part], predicted[1], right[part])
-            gradients = torch.autograd.grad(loss, list(network.parameters()))
-            with torch.no_grad():
-                for i, (p, g) in enumerate(zip(network.parameters(), gradients, strict=True)):
-                    new, momenta[i] = slow_lion(p, g, momenta[i], rate, decay)
-                    p.copy_(new)
+    parts = torch.randperm(len(x), generator=order).tensor_split(math.ceil(len(x) / batch_size))
+    for number in torch.randperm(len(parts), generator=order).tolist():
+        part = parts[number]
+        noise = draw_noise(len(part), scale, draws)
+        predicted = network(x[part], y[part], noise, draws)
+        loss = racing_loss(predicted[0], left[part], predicted[1], right[part])
+        gradients = torch.autograd.grad(loss, list(network.parameters()))
+        with torch.no_grad():
+            for i, (p, g) in enumerate(zip(network.parameters(), gradients, strict=True)):
+                new, momenta[i] = slow_lion(p, g, momenta[i], rate, decay)
+                p.copy_(new)
     return network
 
 
 def test_equals_a_plain_loop() -> None:
     """One epoch, so that there is no other to keep; 33 training pictures make three batches of 11."""
-    data, validation = few(40), np.arange(0, 35, 5)
-    fit = fit_one(data, validation, **QUICK | {"epochs": 1, "weight_decay": 0.1}, seed=4)
-    plain = plain_loop(data, validation, 4, 1, 16, 1e-3, 0.1).state_dict()
-    assert fit.networks[0].state_dict().keys() == plain.keys()
-    for name, value in fit.networks[0].state_dict().items():
+    data = few(validation=range(0, 35, 5))
+    fit = fit_bottleneck([data], **QUICK | {"epochs": 1, "weight_decay": 0.1}, seed=4)
+    plain = plain_loop(data, 4, 16, 1e-3, 0.1).state_dict()
+    assert fit.network.state_dict().keys() == plain.keys()
+    for name, value in fit.network.state_dict().items():
         torch.testing.assert_close(value, plain[name], atol=1e-6, rtol=0)
-    (losses,) = fit.curves[0].loss
-    assert losses == pytest.approx(-min(fit.curves[0].s_left[0], fit.curves[0].s_right[0]), abs=0.5)
+    assert not fit.network.training
+    (losses,) = fit.curves.loss
+    assert losses == pytest.approx(-min(fit.curves.s_left[0], fit.curves.s_right[0]), abs=0.5)
 
 
 @pytest.mark.parametrize(
@@ -123,140 +131,170 @@ def test_equals_a_plain_loop() -> None:
 )
 def test_other_losses(loss: str, formula) -> None:
     """With next to no learning, one batch and no dropout, the loss is that of the initial weights."""
-    x, targets, variances = few(40)
+    data = few(validation=range(10))
     settings = QUICK | {"learning_rate": 1e-12, "batch_size": 99, "dropout": 0.0}
-    fit = fit_one((x, targets, variances), np.arange(10), loss=loss, leak=False, **settings)
-    predicted = predict(fit.networks[0], x[10:])
-    y = [values[10:] for values in targets]
-    np.testing.assert_allclose(fit.curves[0].loss, formula(predicted, y), rtol=1e-5)
-    np.testing.assert_allclose(fit.curves[0].s_left, cosine(predicted[0], y[0]), rtol=1e-4)
-    np.testing.assert_allclose(fit.curves[0].s_right, cosine(predicted[1], y[1]), rtol=1e-4)
+    fit = fit_bottleneck([data], loss=loss, leak=False, **settings)
+    predicted = predict(fit.network, data.features[10:])
+    y = [data.left[10:], data.right[10:]]
+    np.testing.assert_allclose(fit.curves.loss, formula(predicted, y), rtol=1e-5)
+    np.testing.assert_allclose(fit.curves.s_left, cosine(predicted[0], y[0]), rtol=1e-4)
+    np.testing.assert_allclose(fit.curves.s_right, cosine(predicted[1], y[1]), rtol=1e-4)
 
 
 def test_the_same_arguments_give_the_same_weights() -> None:
-    data = [few(40, seed=s) for s in range(2)]
-    arguments = [*map(list, zip(*data, strict=True)), [np.arange(8)] * 2]
+    data = [few(seed=s) for s in range(2)]
     before = torch.get_rng_state()
-    first, second = (fit_bottleneck(*arguments, **QUICK) for _ in range(2))
+    first, second = (fit_bottleneck(data, **QUICK) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), before)
-    for one, other in zip((*first.networks, first.pretrained), (*second.networks, second.pretrained), strict=True):
-        assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
-    different = fit_bottleneck(*arguments, **QUICK, seed=1)
-    assert not torch.allclose(first.networks[0].left.weight, different.networks[0].left.weight)
+    assert same_weights(first.network, second.network)
+    np.testing.assert_array_equal(first.curves.subject_r, second.curves.subject_r)
+    for other in ({"seed": 1}, {"stage": 0}):
+        assert not torch.allclose(first.network.left.weight, fit_bottleneck(data, **QUICK, **other).network.left.weight)
 
 
-def test_validation_pictures_are_not_trained_on() -> None:
-    x, (left, right), variances = few(40)
-    rows = np.array([3, 30, 17, 8])
-    changed = left.copy()
-    changed[rows] = np.random.default_rng(1).standard_normal((4, 3))
-    settings = QUICK | {"epochs": 1}
-    fits = [fit_one((x, (one, right), variances), rows, **settings) for one in (left, changed)]
-    assert torch.equal(fits[0].networks[0].left.weight, fits[1].networks[0].left.weight)
-    assert fits[0].curves[0].validation_r[0] != fits[1].curves[0].validation_r[0]
+@pytest.mark.parametrize("n_subjects", [1, 2])
+def test_validation_pictures_are_not_trained_on(n_subjects: int) -> None:
+    """Not the responses, not the features, of no subject; and the order of the rows' numbers plays no part."""
+    data, rows = few(validation=[3, 30, 17, 8]), [3, 30, 17, 8]
+    left, features = data.left.copy(), data.features.copy()
+    rng = np.random.default_rng(1)
+    left[rows], features[rows] = rng.standard_normal((4, 3)), rng.standard_normal((4, 5))
+    others = [few(seed=1)] * (n_subjects - 1)
+    first, *fits = (
+        fit_bottleneck([one, *others], **QUICK | {"epochs": 1})
+        for one in (data, replace(data, left=left), replace(data, features=features))
+    )
+    for fit in fits:
+        assert same_weights(first.network, fit.network)
+        assert first.curves.subject_r[0, 0] != fit.curves.subject_r[0, 0]
+        np.testing.assert_array_equal(first.curves.subject_r[0, 1:], fit.curves.subject_r[0, 1:])
 
 
 @pytest.mark.parametrize("noise", [True, False])
 def test_the_best_epoch_is_kept(noise: bool) -> None:
     """Few pictures and long steps: the network learns them by heart, and validation r falls in the end."""
-    x, targets, variances = planted(100, seed=0, noise=1.5)
-    rows = np.arange(60)
+    data = planted(100, range(60), seed=0, noise=1.5)
     settings = {"width": 64, "epochs": 20, "batch_size": 32, "learning_rate": 1e-2}
-    fit = fit_one((x, targets, variances), rows, **settings, validation_noise=noise)
-    (curves,) = fit.curves
-    r = curves.validation_r
-    assert curves.best == np.argmax(r)
-    assert r[-1] < r[curves.best] - 0.02
-    noise_seed = streams(0, 1).validation if noise else None
-    predicted = np.hstack(predict(fit.networks[0], x[rows], variances, noise_seed=noise_seed))
-    found = pearson_r(predicted, np.hstack(targets)[rows]).mean()
-    assert found == pytest.approx(r[curves.best], abs=1e-5)
-    assert fit.pretrained is None
-    assert fit.pretraining is None
+    fit = fit_bottleneck([data], **settings, validation_noise=noise)
+    r = fit.curves.validation_r
+    assert fit.curves.best == np.argmax(r)
+    assert r[-1] < r[fit.curves.best] - 0.02
+    seed = noise_seed(0, 1, 0) if noise else None
+    predicted = np.hstack(predict(fit.network, data.features[:60], data.eigenvalues, noise_seed=seed))
+    assert pearson_r(predicted, both(data)[:60]).mean() == pytest.approx(r[fit.curves.best], abs=1e-5)
 
 
-def test_the_pre_trainings_best_epoch_is_of_the_subjects_mean() -> None:
-    data = [planted(n, seed=s, kind="nonlinear", noise=1.0) for s, n in enumerate((130, 100))]
-    rows = [np.arange(50), np.arange(40)]
-    arguments = [*map(list, zip(*data, strict=True)), rows]
-    fit = fit_bottleneck(*arguments, width=64, epochs=8, learning_rate=5e-3, validation_noise=False)
-    curves = fit.pretraining
+def test_several_subjects_best_epoch_is_of_their_mean() -> None:
+    data = [
+        planted(n, range(rows), seed=s, kind="nonlinear", noise=1.0)
+        for s, (n, rows) in enumerate([(130, 50), (90, 40)])
+    ]
+    settings = {"width": 64, "epochs": 8, "learning_rate": 5e-3, "alpha": 0.3}
+    curves, network = (fit := fit_bottleneck(data, **settings, stage=0)).curves, fit.network
     assert curves.subject_r.shape == (8, 2)
     assert curves.best == np.argmax(curves.subject_r.mean(axis=1))
-    for s, (x, targets, _) in enumerate(data):
-        predicted = np.hstack(predict(fit.pretrained, x[rows[s]], noise_seed=None))
-        found = pearson_r(predicted, np.hstack(targets)[rows[s]]).mean()
-        assert found == pytest.approx(curves.subject_r[curves.best, s], abs=1e-5)
-    # Own training begins where the pre-training ended: with no steps to speak of, it stays there.
-    still = fit_bottleneck(*arguments, **QUICK | {"learning_rate": 1e-12})
-    begin = Bottleneck(12, 6, width=24, seed=streams(0, 0).weights)
-    for network in (*still.networks, still.pretrained):
-        torch.testing.assert_close(network.residual.weight, begin.residual.weight, atol=1e-9, rtol=0)
+    for s, one in enumerate(data):
+        rows = one.validation
+        found = [
+            pearson_r(
+                np.hstack(predict(network, one.features[rows], one.eigenvalues, noise_seed=seed)), both(one)[rows]
+            )
+            for seed in (noise_seed(0, 0, s), noise_seed(0, 0, 1 - s))
+        ]
+        assert found[0].mean() == pytest.approx(curves.subject_r[curves.best, s], abs=1e-5)
+        assert found[1].mean() != pytest.approx(curves.subject_r[curves.best, s], abs=1e-5)
+
+
+def test_a_subjects_validation_noise_does_not_depend_on_how_many_others_there_are() -> None:
+    """With no steps to speak of, r is that of the initial weights, which the stage alone decides."""
+    data = [few(seed=s) for s in range(3)]
+    settings = QUICK | {"learning_rate": 1e-12, "alpha": 0.5}
+    r = [fit_bottleneck(data[:n], **settings).curves.subject_r[0] for n in (1, 2, 3)]
+    np.testing.assert_allclose(r[2][:2], r[1], atol=1e-6)
+    np.testing.assert_allclose(r[2][:1], r[0], atol=1e-6)
+    twice = fit_bottleneck(data[:1] * 2, **settings).curves.subject_r[0]
+    assert abs(twice[0] - twice[1]) > 1e-3
+
+
+def test_training_begins_with_the_initial_network() -> None:
+    """With no steps to speak of, it stays there; with steps, the initial network itself does not move."""
+    data = few()
+    initial = fit_bottleneck([data, few(seed=1)], **QUICK, stage=0).network.train()
+    before = copy.deepcopy(initial)
+    still = fit_bottleneck([data], initial=initial, **QUICK | {"learning_rate": 1e-12}).network
+    for name, value in still.state_dict().items():
+        torch.testing.assert_close(value, before.state_dict()[name], atol=1e-9, rtol=0)
+    moved = fit_bottleneck([data], initial=initial, **QUICK).network
+    assert not torch.allclose(moved.left.weight, before.left.weight)
+    assert same_weights(initial, before)
+    assert initial.training
+    assert all(parameter.grad is None for parameter in initial.parameters())
+    new = fit_bottleneck([data], **QUICK | {"learning_rate": 1e-12}, seed=3).network
+    begin = Bottleneck(5, 3, width=24, seed=streams(3, 1).weights)
+    torch.testing.assert_close(new.residual.weight, begin.residual.weight, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"width": 32}, "Got: width 24\nExpected: width 32"),
+        ({"dropout": 0.1}, "dropout 0.2"),
+        ({"alpha": 0.1, "beta": 0.1}, r"alpha 0\.02, beta 0\.002"),
+        ({"leak": False}, "leak True"),
+        ({"linear": True}, "linear False, leak True"),
+    ],
+)
+def test_an_initial_network_that_is_not_as_asked_for_is_refused(settings, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        fit_bottleneck([few()], initial=Bottleneck(5, 3, width=24), **QUICK | settings)
+
+
+def test_an_initial_network_of_other_sizes_is_refused() -> None:
+    for sizes, message in (((6, 3), "features 6"), ((5, 4), "components 4")):
+        with pytest.raises(SpecError, match=message):
+            fit_bottleneck([few()], initial=Bottleneck(*sizes, width=24), **QUICK)
+    linear = Bottleneck(5, 3, linear=True)  # has no width, and so none that could be wrong
+    fit_bottleneck([few()], initial=linear, linear=True, **QUICK)
+    with pytest.raises(SpecError, match=r"linear True, leak False[\s\S]*linear False, leak True"):
+        fit_bottleneck([few()], initial=linear, **QUICK)
 
 
 def test_a_constant_component_counts_as_zero() -> None:
-    x, (left, right), variances = few(60)
-    left = left.copy()
-    left[:, 1] = 0.1
-    data, rows = (x, (left, right), variances), np.arange(30)
-    fit = fit_one(data, rows, **QUICK, leak=False)
-    r = pearson_r(np.hstack(predict(fit.networks[0], x[rows])), np.hstack([left, right])[rows])
+    data = few(60, range(30))
+    data.left[:, 1] = 0.1
+    fit = fit_bottleneck([data], **QUICK, leak=False)
+    r = pearson_r(np.hstack(predict(fit.network, data.features[:30])), both(data)[:30])
     assert np.isnan(r).tolist() == [False, True, False, False, False, False]
-    assert fit.curves[0].validation_r[fit.curves[0].best] == pytest.approx(np.nansum(r) / 6, abs=1e-5)
+    assert fit.curves.validation_r[fit.curves.best] == pytest.approx(np.nansum(r) / 6, abs=1e-5)
 
 
 @pytest.mark.parametrize("linear", [True, False])
 def test_a_linear_mapping_is_learnt(linear: bool) -> None:
-    data, test = planted(800, seed=0), planted(300, seed=1)
     rate = 1e-2 if linear else 3e-3  # a linear layer's weights have further to go
-    fit = fit_one(data, np.arange(100), width=96, epochs=12, batch_size=64, learning_rate=rate, linear=linear)
+    settings = {"width": 96, "epochs": 12, "batch_size": 64, "learning_rate": rate, "linear": linear}
+    fit = fit_bottleneck([planted(800, range(100), seed=0)], **settings)
     # Directions in 6 dimensions at random have cosines of mean 0 and standard deviation 6**-0.5: 0.03 over 300 x 2.
-    assert held_out_cosine(fit, 0, test) > 0.7
-    curves = fit.curves[0]
-    assert (curves.s_left[-1] > 0.7) & (curves.s_right[-1] > 0.7)
-    assert curves.loss[-1] < curves.loss[0]
+    assert held_out_cosine(fit.network, planted(300, (), seed=1)) > 0.7
+    assert (fit.curves.s_left[-1] > 0.7) & (fit.curves.s_right[-1] > 0.7)
+    assert fit.curves.loss[-1] < fit.curves.loss[0]
 
 
 @pytest.mark.parametrize("leak", [True, False])
 def test_a_non_linear_mapping_is_learnt_better_than_by_a_linear_layer(leak: bool) -> None:
-    data, test = planted(1000, seed=0, kind="nonlinear"), planted(300, seed=1, kind="nonlinear")
+    data, test = (planted(n, range(100), seed=s, kind="nonlinear") for s, n in enumerate((1000, 300)))
     settings = {"width": 96, "epochs": 15, "batch_size": 64}
-    deep = held_out_cosine(fit_one(data, np.arange(100), **settings, learning_rate=2e-3, leak=leak), 0, test)
-    rates = (1e-3, 1e-2)
-    linear = [fit_one(data, np.arange(100), **settings, learning_rate=rate, linear=True) for rate in rates]
-    shallow = max(held_out_cosine(fit, 0, test) for fit in linear)
+    deep = held_out_cosine(fit_bottleneck([data], **settings, learning_rate=2e-3, leak=leak).network, test)
+    linear = [fit_bottleneck([data], **settings, learning_rate=rate, linear=True).network for rate in (1e-3, 1e-2)]
+    shallow = max(held_out_cosine(network, test) for network in linear)
     assert deep > 0.5
     assert abs(shallow) < 0.25
     assert deep > shallow + 0.4
 
 
-def test_pre_training_helps_a_subject_with_few_pictures() -> None:
-    """Subjects share their tuning; the last has 60 pictures to learn from, the others 500 each."""
-    data = [planted(n, seed=s, kind="nonlinear") for s, n in enumerate((600, 600, 100))]
-    test = planted(300, seed=9, kind="nonlinear")
-    arguments = [*map(list, zip(*data, strict=True)), [np.arange(100), np.arange(100), np.arange(40)]]
-    settings = {"width": 96, "epochs": 10, "batch_size": 64, "learning_rate": 2e-3}
-    shared = fit_bottleneck(*arguments, **settings)
-    alone = fit_bottleneck(*arguments, **settings, pretrain=False)
-    assert held_out_cosine(shared, 2, test) > held_out_cosine(alone, 2, test) + 0.15
-    assert alone.pretrained is None
-
-
-def test_a_subject_alone_is_what_it_is_among_others_without_pre_training() -> None:
-    data = [few(40, seed=s) for s in range(2)]
-    arguments = [*map(list, zip(*data, strict=True)), [np.arange(8)] * 2]
-    both = fit_bottleneck(*arguments, **QUICK, pretrain=False)
-    for pretrain in (True, False):  # nobody to share with
-        one = fit_one(data[0], np.arange(8), **QUICK, pretrain=pretrain)
-        assert one.pretrained is None
-        state = one.networks[0].state_dict()
-        assert all(torch.equal(value, state[name]) for name, value in both.networks[0].state_dict().items())
-    assert not torch.allclose(both.networks[0].left.weight, both.networks[1].left.weight)
-
-
 def test_prediction_with_and_without_noise() -> None:
-    x, targets, variances = few(40)
-    network = fit_one((x, targets, variances), np.arange(8), **QUICK, alpha=0.3).networks[0]
+    data = few()
+    x, variances = data.features, data.eigenvalues
+    network = fit_bottleneck([data], **QUICK, alpha=0.3).network
     first, again = predict(network, x, variances), predict(network, x, variances, noise_seed=0)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     other, without = predict(network, x, variances, noise_seed=1), predict(network, x, noise_seed=None)
@@ -271,7 +309,7 @@ def test_prediction_with_and_without_noise() -> None:
 
 
 def test_prediction_leaves_the_mode_and_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, _, variances = few(40)
+    x, variances = few().features, few().eigenvalues
     network = Bottleneck(5, 3, width=24)
     whole = predict(network, x, variances)
     assert network.training
@@ -281,29 +319,26 @@ def test_prediction_leaves_the_mode_and_blocks_do_not_matter(monkeypatch: pytest
     assert predict(Bottleneck(5, 3, linear=True), x)[0].shape == (40, 3)  # no leak, no noise, no eigenvalues
 
 
-def test_progress_counts_every_batch_of_all_stages() -> None:
-    data = [few(n, seed=s) for s, n in enumerate((40, 30))]
-    arguments = [*map(list, zip(*data, strict=True)), [np.arange(8)] * 2]
-    for pretrain, stages in ((True, 2), (False, 1)):
-        calls: list[tuple[int, int]] = []
-        fit_bottleneck(*arguments, **QUICK, pretrain=pretrain, progress=lambda *call: calls.append(call))  # noqa: B023
-        n = stages * 2 * (2 + 2)  # 32 and 22 training pictures in batches of at most 16; two epochs
-        assert calls == [(done, n) for done in range(1, n + 1)]
+def test_progress_counts_every_batch_of_the_stage() -> None:
+    calls: list[tuple[int, int]] = []
+    fit_bottleneck([few(n, seed=n) for n in (40, 30)], **QUICK, progress=lambda *call: calls.append(call))
+    n = 2 * (2 + 2)  # two epochs; 32 and 22 training pictures in batches of at most 16
+    assert calls == [(done, n) for done in range(1, n + 1)]
 
 
 def test_read_only_arrays_are_taken_without_a_warning() -> None:
-    x, targets, variances = few(40)
-    for values in (x, *targets, variances):
-        values.flags.writeable = False
+    data = few()
+    for field in fields(data):
+        getattr(data, field.name).flags.writeable = False
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fit = fit_one((x, targets, variances), np.arange(8), **QUICK)
-        predict(fit.networks[0], x, variances)
+        fit = fit_bottleneck([data], **QUICK)
+        predict(fit.network, data.features, data.eigenvalues)
 
 
 def test_divergence_is_said() -> None:
     with pytest.raises(SpecError, match=r"epoch 1: the training diverged[\s\S]*below 1e\+38"):
-        fit_one(few(40), np.arange(8), **QUICK | {"learning_rate": 1e38})
+        fit_bottleneck([few()], **QUICK | {"learning_rate": 1e38})
 
 
 @pytest.mark.parametrize(
@@ -315,6 +350,7 @@ def test_divergence_is_said() -> None:
         {"learning_rate": math.nan},
         {"weight_decay": -1.0},
         {"seed": -1},
+        {"stage": -1},
         {"loss": "hinge"},
         {"width": 0},
         {"dropout": 1.0},
@@ -322,7 +358,7 @@ def test_divergence_is_said() -> None:
 )
 def test_settings_out_of_range_are_refused(settings) -> None:
     with pytest.raises(SpecError, match="Got"):
-        fit_one(few(), np.arange(8), **settings)
+        fit_bottleneck([few()], **settings)
 
 
 @pytest.mark.parametrize(
@@ -339,38 +375,35 @@ def test_settings_out_of_range_are_refused(settings) -> None:
     ],
 )
 def test_validation_rows_that_cannot_be_used_are_refused(rows: np.ndarray) -> None:
-    with pytest.raises(DatasetError, match=r"cannot be used \(subject 1 of 1\)"):
-        fit_one(few(40), rows)
+    with pytest.raises(DatasetError, match=r"cannot be used \(subject 2 of 2\)"):
+        fit_bottleneck([few(), few(validation=rows)])
 
 
 def test_data_that_cannot_be_used_are_refused() -> None:
-    x, (left, right), variances = few(40)
-    rows = np.arange(8)
-    for wrong in ((x[:-1], (left, right)), (x, (left, right[:, :-1])), (x[:, 0], (left, right)), (x, (left,))):
-        with pytest.raises(DatasetError, match="Features and targets do not match"):
-            fit_one((*wrong, variances), rows)
-    with pytest.raises(DatasetError, match="at least one column"):
-        fit_one((x, (left[:, :0], right[:, :0]), variances[:0]), rows)
+    data = few()
+    x, left, right, variances = data.features, data.left, data.right, data.eigenvalues
     unusable = left.copy()
     unusable[3:5, 2] = np.nan
-    with pytest.raises(DatasetError, match=r"targets hold NaN[\s\S]*2 values, in 1 of 3"):
-        fit_one((x, (unusable, right), variances), rows)
-    with pytest.raises(DatasetError, match="features hold NaN"):
-        fit_one((np.full_like(x, np.inf), (left, right), variances), rows)
-    with pytest.raises(DatasetError, match="eigenvalues do not match"):
-        fit_one((x, (left, right), variances[:3]), rows)
-    with pytest.raises(DatasetError, match="variances"):
-        fit_one((x, (left, right), -variances), rows)
-    with pytest.raises(DatasetError, match="1 of features, 2 of targets"):
-        fit_bottleneck([x], [(left, right)] * 2, [variances], [rows])
-    with pytest.raises(DatasetError, match="0 of features"):
-        fit_bottleneck([], [], [], [])
+    for changes, message in (
+        ({"features": x[:-1]}, "Features and targets do not match"),
+        ({"right": right[:, :-1]}, "Features and targets do not match"),
+        ({"features": x[:, 0]}, "Features and targets do not match"),
+        ({"left": left[:, :0], "right": right[:, :0], "eigenvalues": variances[:0]}, "at least one column"),
+        ({"left": unusable}, r"targets hold NaN[\s\S]*2 values, in 1 of 3"),
+        ({"features": np.full_like(x, np.inf)}, "features hold NaN"),
+        ({"eigenvalues": variances[:3]}, "eigenvalues do not match"),
+        ({"eigenvalues": -variances}, "variances"),
+    ):
+        with pytest.raises(DatasetError, match=message):
+            fit_bottleneck([replace(data, **changes)])
+    with pytest.raises(DatasetError, match="no subject"):
+        fit_bottleneck([])
     with pytest.raises(DatasetError, match=r"same number of features[\s\S]*4 features and 3[\s\S]*5 features and 3"):
-        fit_bottleneck([x, x[:, 1:]], [(left, right)] * 2, [variances] * 2, [rows] * 2)
+        fit_bottleneck([data, replace(data, features=x[:, 1:])])
 
 
 def test_what_cannot_be_predicted_is_refused() -> None:
-    x, _, variances = few(40)
+    x, variances = few().features, few().eigenvalues
     network = Bottleneck(5, 3, width=8)
     with pytest.raises(DatasetError, match="do not fit"):
         predict(network, x[:, 1:], variances)
@@ -385,7 +418,8 @@ def test_what_cannot_be_predicted_is_refused() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_cuda_finds_what_the_cpu_finds() -> None:
     """Steps follow signs, which rounding can turn: figures are compared, not weights."""
-    data, test = planted(800, seed=0), planted(300, seed=1)
+    data, test = planted(800, range(100), seed=0), planted(300, (), seed=1)
     settings = {"width": 96, "epochs": 8, "batch_size": 64, "learning_rate": 3e-3}
-    found = [held_out_cosine(fit_one(data, np.arange(100), **settings, device=d), 0, test) for d in ("cpu", "cuda")]
+    networks = [fit_bottleneck([data], **settings, device=device).network for device in ("cpu", "cuda")]
+    found = [held_out_cosine(network, test) for network in networks]
     assert found[0] == pytest.approx(found[1], abs=0.03)

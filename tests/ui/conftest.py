@@ -13,7 +13,7 @@ import streamlit as st
 from brainviz.datasets import open_dataset
 from brainviz.figures.style import Provenance
 from brainviz.runs import preparation
-from brainviz.runs.specs import EncodingSpec
+from brainviz.runs.network_specs import EncodingSpec
 from brainviz.runs.store import Run
 from brainviz.ui.choices import Choice, choose
 from brainviz.ui.sources import Source

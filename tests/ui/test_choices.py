@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from brainviz.errors import SpecError
-from brainviz.runs.specs import EncodingSpec, FinetuneSpec
+from brainviz.runs.network_specs import EncodingSpec, FinetuneSpec
 from brainviz.runs.store import Run, Store
 from brainviz.ui.choices import RUN_COLUMNS, choose, runs_frame, split_words, states
 from brainviz.ui.sources import Source

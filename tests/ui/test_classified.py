@@ -11,8 +11,8 @@ import pytest
 from scipy import stats
 
 from brainviz.figures.style import Provenance
+from brainviz.runs.network_specs import EncodingSpec
 from brainviz.runs.requests import make_spec
-from brainviz.runs.specs import EncodingSpec
 from brainviz.runs.store import Run, Store
 from brainviz.ui import tasks
 from brainviz.ui.choices import Choice, choose

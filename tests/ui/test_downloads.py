@@ -12,7 +12,8 @@ from streamlit.testing.v1 import AppTest
 
 from brainviz.datasets.base import MESH_VERTICES
 from brainviz.figures.style import Provenance
-from brainviz.runs.specs import FinetuneSpec, parse_spec
+from brainviz.runs.network_specs import FinetuneSpec
+from brainviz.runs.specs import parse_spec
 from brainviz.ui.downloads import csv_text, gifti_bytes, html_text, json_text
 
 

@@ -10,8 +10,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from brainviz.figures.style import Provenance
+from brainviz.runs.network_specs import EncodingSpec
 from brainviz.runs.spec_base import Spec
-from brainviz.runs.specs import EncodingSpec
 from brainviz.runs.store import Run, Store
 from brainviz.ui.comparison import PROTOCOL, How, finished
 from brainviz.ui.inspector import Picked, vertex_table

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from brainviz.figures.style import Provenance
+from brainviz.runs.network_specs import EncodingSpec
 from brainviz.runs.requests import lay_out
-from brainviz.runs.specs import EncodingSpec
 from brainviz.runs.store import Run
 from brainviz.ui.choices import choose
 from brainviz.ui.laid_out import LaidOut

@@ -17,8 +17,8 @@ from PIL import Image
 from brainviz.datasets import open_dataset
 from brainviz.encoding.statistics import bootstrap_weights, interval
 from brainviz.runs import preparation
+from brainviz.runs.network_specs import EncodingSpec
 from brainviz.runs.requests import make_spec
-from brainviz.runs.specs import EncodingSpec
 from brainviz.runs.store import Run
 from brainviz.ui.comparison import Finished
 from brainviz.ui.sources import Source
