@@ -496,23 +496,39 @@ def finish_concepts(shared_cache: Path, shared_dataset: Dataset, computed_once: 
             if kept.path.exists():
                 shutil.copytree(kept.path, run.path)
             else:
-                _compute_here(run, spec)
+                _computed(spec)
                 shutil.copytree(run.path, kept.path)
         return run
 
     return finish
 
 
-def _compute_here(run: Run, spec: Spec) -> None:
-    """Compute a run in this process; what it builds on is done."""
-    me = ProcessIdentity.current()
+@pytest.fixture
+def computed() -> Callable[..., Run]:
+    """Return a function that computes a run and what it builds on, here and now, and returns it done."""
+    return _computed
+
+
+def _computed(spec: Spec, store: Store | None = None, events: list[Any] | None = None) -> Run:
+    store, me = store or Store(), ProcessIdentity.current()
+    for needed in spec.dependencies():
+        _computed(needed, store, events)
+    run = store.run_of(spec)
+    if store.find(spec) and run.state == "done":
+        return run
     with locked(run):
         enqueue(run, spec, "cpu")
     assert change_state(run, {"queued"}, "running", process=me, started=time.time())
-    result = compute(spec, Context(Store(), run.path, "cpu", lambda event: append_event(run, event)))
-    write_json(run.path / "result.json", result)
+
+    def tell(event: Mapping[str, Any]) -> None:
+        append_event(run, event)
+        if events is not None:
+            events.append(event)
+
+    write_json(run.path / "result.json", compute(spec, Context(store, run.path, "cpu", tell)))
     write_manifest(run, {"seconds": 1.0, "device": "cpu", "host": socket.gethostname()}, me)
     assert run.state == "done"
+    return run
 
 
 def _write_sharer(folder: Path, number: int, seen: list[tuple[int, str]]) -> None:

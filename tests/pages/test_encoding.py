@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,42 @@ def look_at(at: AppTest, view: str) -> None:
     at.button_group(key="show").set_value(view).run()
     assert not at.exception, [error.message for error in at.exception]
     assert at.button_group(key="show").value == view
+
+
+# --- the bottleneck network beside encoding models --------------------------------------------------------------------
+
+
+@pytest.fixture
+def whole_cortex(serve: Callable[..., None], tiny_copy: Path) -> None:
+    """Serve a tiny data set whose usual bottleneck network is quick."""
+    with (tiny_copy / "dataset.toml").open("a") as file:
+        file.write(
+            'clip_network = "clip_compact"\nclip_weights = "demo"\nresponse_components = 3\nfeature_components = 5\n'
+            "bottleneck_width = 16\nbottleneck_epochs = 2\nbottleneck_rate = 1e-2\nbottleneck_validation = 0.2\n"
+        )
+    serve("tiny", tiny_copy)
+
+
+def test_the_bottleneck_network_is_a_method(
+    whole_cortex: None, visit: Visit, computed: Callable[..., Run], metrics: Metrics
+) -> None:
+    url = {"dataset": "tiny", "methods": ("untuned", "bottleneck"), "roi": ("V1v", "FFA-1"), "hemi": "lh"}
+    at = visit("encoding", **url)
+    assert metrics(at)["Runs chosen"] == "3"
+    at.button(key="start").click().run()
+    asked = [run.spec for kind in ("bottleneck", "encoding") for run in Store().runs(kind)]
+    assert [spec.kind for spec in asked] == ["bottleneck", "encoding", "encoding"]
+    for run in Store().runs():
+        shutil.rmtree(run.path)
+    network, *models = [computed(spec) for spec in asked]
+    at = visit("encoding", **url)
+    own = network.table("rois").set_index(["hemi", "roi"])["r_mean"]
+    expected = np.mean([own["lh", roi] for roi in url["roi"]])
+    assert metrics(at)["Mean r, bottleneck"] == f"{expected:.3f}"
+    untuned = np.mean([model.result()["r_mean"] for model in models])
+    assert metrics(at)["Difference"] == f"{expected - untuned:+.3f}"
+    for view in VIEWS:
+        look_at(at, view)
 
 
 # --- before anything is done ------------------------------------------------------------------------------------------

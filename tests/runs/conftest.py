@@ -16,15 +16,13 @@ import pytest
 from brainviz.config import REPOSITORY
 from brainviz.datasets.base import Dataset
 from brainviz.datasets.index import build_index
-from brainviz.runs.compute import compute
-from brainviz.runs.context import Context
 from brainviz.runs.network_specs import EncodingSpec, FeaturesSpec, FinetuneSpec
 from brainviz.runs.processes import ProcessIdentity
 from brainviz.runs.queue import worker_slot
 from brainviz.runs.remembered import memo_dir
 from brainviz.runs.requests import make_spec
 from brainviz.runs.spec_base import Spec
-from brainviz.runs.store import RESULT, Run, Store, change_state, enqueue, locked, write_json, write_manifest
+from brainviz.runs.store import Store, enqueue, locked
 
 #: A network that is quick and whose weights are no file.
 SMALL = {"network": "squeezenet1_1", "weights": "random", "image_size": 32}
@@ -128,25 +126,3 @@ def ask(cache: Path) -> Callable[..., Spec]:
         return make_spec(kind, dataset, index, **{"subject": "subj01", "hemi": "lh", "roi": "V1v", **SMALL, **values})
 
     return make
-
-
-@pytest.fixture
-def computed() -> Callable[..., Run]:
-    """Return a function that computes a run and what it builds on, here and now, and returns it done."""
-    return _computed
-
-
-def _computed(spec: Spec, store: Store | None = None, events: list[Any] | None = None) -> Run:
-    store = store or Store()
-    for needed in spec.dependencies():
-        _computed(needed, store, events)
-    run = store.run_of(spec)
-    if store.find(spec) and run.state == "done":
-        return run
-    with locked(run):
-        enqueue(run, spec, "cpu")
-    change_state(run, {"queued"}, "running", process=ProcessIdentity.current())
-    context = Context(store, run.path, "cpu", event=(events if events is not None else []).append)
-    write_json(run.path / RESULT, compute(spec, context))
-    write_manifest(run, {"seconds": 1.0}, ProcessIdentity.current())
-    return run
