@@ -124,8 +124,8 @@ def _add_kind(commands: Any, kind: str, summary: str) -> None:
         return
     needed = kind not in ("features", *IMAGE_TEXT_KINDS, *BOTTLENECK_KINDS)
     several = kind in ("encoding", "comparison", "decoder", "concepts", *BOTTLENECK_KINDS)
-    if kind not in BOTTLENECK_KINDS:
-        data.add_argument("--hemi", required=needed, help=f"lh{', rh or both' if several else ' or rh'}")
+    hemispheres = "both, which is usual" if kind in BOTTLENECK_KINDS else f"lh{', rh or both' if several else ' or rh'}"
+    data.add_argument("--hemi", required=needed, help=hemispheres)
     more = "; several with commas between them" if several else ""
     data.add_argument("--roi", required=needed, help=f"name of the ROI, a union such as V1, or all{more}")
     _add_settings(parser, kind)

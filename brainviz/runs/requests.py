@@ -18,9 +18,11 @@ from brainviz.datasets.tasks import build_task_index, open_task, remembered_task
 from brainviz.errors import SpecError
 from brainviz.runs.bottleneck_requests import bottleneck_spec, encoders_named, submit_with
 from brainviz.runs.concept_requests import image_text_spec
+from brainviz.runs.concept_specs import ClipFields
 from brainviz.runs.fields import (
     BOTTLENECK_KINDS,
     IMAGE_TEXT_KINDS,
+    NETWORK_SETTINGS,
     STATES,
     TUNED,
     default_settings,
@@ -277,12 +279,17 @@ def _lateralization(place: Place, method: str, values: Mapping[str, Any]) -> Lat
 def _network_state(kind: str, place: Place, method: str | None, values: Mapping[str, Any]) -> FeaturesSpec | None:
     """Return the network that a bottleneck network's features come from; None for an image-text network."""
     usual = default_settings(kind, place.dataset, values.get("network"), method)
-    source = values.get("source") or ("network" if method else usual["source"])
-    if source == "image-text" and method is not None:
+    of_network = [name for name in ("network", *NETWORK_SETTINGS) if name in values]
+    of_network += [f"method {method}"] if method is not None else []
+    of_image_text = [name for name in ClipFields.model_fields if name in values]
+    source = values.get("source") or ("network" if of_network else usual["source"])
+    means_nothing = of_network if source == "image-text" else of_image_text
+    if means_nothing:
+        other = "network" if source == "image-text" else "image-text"
         raise SpecError(
-            "Features from an image-text network are of no other network.",
-            got=f"source {source}, method {method}",
-            mend="leave the method out, or choose the source network.",
+            f"Features from the source {source!r} are of no {other} network.",
+            got=", ".join(means_nothing),
+            mend=f"leave that out, or choose the source {other!r}.",
         )
     method = _known_method(method or UNTUNED, STATES)
     _require_known(kind, (method,), values)

@@ -35,7 +35,7 @@ from brainviz.datasets.demo.scenes import CATEGORIES, CATEGORY_OF, KINDS, Scene
 from brainviz.errors import DatasetError
 
 #: Raised whenever the written data change; an older demo is then replaced.
-DEMO_VERSION = 5
+DEMO_VERSION = 6
 
 _STAMP = "demo.json"
 _PROCESSES = 2
@@ -65,6 +65,11 @@ decoder_learning_rate = 3e-3
 input_noise = 6.0
 eps = 0.25
 scanned_eps = [0.15, 0.2, 0.25, 0.3, 0.35, 0.4]
+
+# The bottleneck network: narrower than published, as there are few pictures; that makes it quick, too.
+bottleneck_width = 1000
+bottleneck_rate = 3e-4
+bottleneck_epochs = 20
 
 [defaults.regression]
 epochs = 30
