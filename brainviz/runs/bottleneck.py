@@ -426,7 +426,7 @@ def predicted_scores(
 ) -> dict[str, NDArray[np.float32]]:
     """Return the predicted scores of pictures per hemisphere, (n, k) each; without eigenvalues, without noise.
 
-    The noise depends on the seed and on the row of the picture only.
+    The same pictures in the same order get the same noise.
     """
     from brainviz.training.bottleneck import predict
 

@@ -122,7 +122,9 @@ class BottleneckFields(AreaFields):
     inference_noise: bool = setting(
         True, "Noise at inference", "always the same; r without it is told beside", group="bottleneck"
     )
-    bottleneck_seed: int = setting(0, "Seed", "of weights, batches, dropout and noise", group="bottleneck", ge=0)
+    bottleneck_seed: int = setting(
+        0, "Seed", "of weights, batches, dropout, noise, and of which pictures validate", group="bottleneck", ge=0
+    )
 
     @model_validator(mode="after")
     def _means_something(self) -> BottleneckFields:
