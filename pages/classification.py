@@ -1,7 +1,5 @@
 """Classification: what tuning does to what a network sees, on tasks that it was not tuned on."""
 
-import streamlit as st
-
 from brainviz.figures.style import Provenance
 from brainviz.runs.store import Store
 from brainviz.ui.choices import split_words
@@ -12,7 +10,7 @@ from brainviz.ui.encoding_views import pick_view
 from brainviz.ui.errors import end_page
 from brainviz.ui.models_form import require_models
 from brainviz.ui.navigation import begin_page
-from brainviz.ui.run_controls import asked_for, live_progress, show_plan, start_button
+from brainviz.ui.run_controls import asked_for, live_progress, say_nothing_yet, show_plan, start_button
 from brainviz.ui.sources import require_source
 
 VIEWS = {
@@ -46,10 +44,10 @@ provenance = Provenance(
 )
 live_progress([*choice.specs, *asked_for(encodings.specs)], provenance)
 if not runs:
-    st.info(
-        "Nothing to show for this choice yet. Press “Start classification”: it fits a classifier on the network of "
+    say_nothing_yet(
+        choice.specs,
+        "Press “Start classification”: it fits a classifier on the network of "
         "every method, and first tunes networks that are not tuned yet.",
-        icon=":material/rocket_launch:",
     )
     end_page()
 

@@ -1,7 +1,5 @@
 """Concepts: what several participants' brains have in common when pictures are decoded from their responses."""
 
-import streamlit as st
-
 from brainviz.figures.style import Provenance
 from brainviz.runs.spec_base import SEPARATOR
 from brainviz.runs.store import Store
@@ -14,7 +12,7 @@ from brainviz.ui.concept_views import say_outcome, show_decoders, show_overview,
 from brainviz.ui.encoding_views import pick_view
 from brainviz.ui.errors import end_page
 from brainviz.ui.navigation import begin_page
-from brainviz.ui.run_controls import live_progress, show_plan, start_button
+from brainviz.ui.run_controls import live_progress, say_nothing_yet, show_plan, start_button
 from brainviz.ui.sources import require_source
 
 VIEWS = {
@@ -52,10 +50,10 @@ provenance = Provenance(
 )
 live_progress(choice.specs, provenance)
 if run is None or not done:
-    st.info(
-        "Nothing to show for this choice yet. Press “Start concepts”: it embeds the pictures, trains decoders for each "
+    say_nothing_yet(
+        choice.specs,
+        "Press “Start concepts”: it embeds the pictures, trains decoders for each "
         "participant and clusters their weights, where that is missing.",
-        icon=":material/rocket_launch:",
     )
     end_page()
 

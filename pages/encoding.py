@@ -22,7 +22,7 @@ from brainviz.ui.errors import end_page
 from brainviz.ui.navigation import begin_page
 from brainviz.ui.permutation_view import show_tests
 from brainviz.ui.pickers import pick_hemispheres, pick_methods, pick_rois, pick_subjects
-from brainviz.ui.run_controls import asked_for, live_progress, show_plan, start_button
+from brainviz.ui.run_controls import asked_for, live_progress, say_nothing_yet, show_plan, start_button
 from brainviz.ui.settings import bottleneck_settings, settings_form
 from brainviz.ui.shown import Shown
 from brainviz.ui.sources import require_source
@@ -78,10 +78,10 @@ runs = finished(choice, Store())
 if not runs:
     with progress:
         live_progress(choice.specs, provenance)
-    st.info(
-        "Nothing to show for this choice yet. Press “Start encoding”: it fits encoding models on the network of every "
+    say_nothing_yet(
+        choice.specs,
+        "Press “Start encoding”: it fits encoding models on the network of every "
         "method, and first tunes networks that are not tuned yet.",
-        icon=":material/rocket_launch:",
     )
     end_page()
 

@@ -14,7 +14,7 @@ from brainviz.ui.laid_out import LaidOut
 from brainviz.ui.landscape_views import show_axes, show_groups, show_maps, show_matrix
 from brainviz.ui.models_form import require_models
 from brainviz.ui.navigation import begin_page
-from brainviz.ui.run_controls import live_progress, show_plan, start_button
+from brainviz.ui.run_controls import live_progress, say_nothing_yet, show_plan, start_button
 from brainviz.ui.sources import require_source
 from brainviz.ui.words import count
 
@@ -67,10 +67,7 @@ method = f"landscape of {count(len(models), 'model')}{f' and {len(placed)} place
 provenance = Provenance(source.key, ", ".join(subjects), chosen.rois, split_words(models[0]), method, ids)
 live_progress([spec], provenance)
 if run is None or run.state != "done":
-    st.info(
-        "This landscape is not there yet. Press “Start”: it compares every model with every other, and lays them out.",
-        icon=":material/rocket_launch:",
-    )
+    say_nothing_yet([spec], "Press “Start”: it compares every model with every other, and lays them out.")
     end_page()
 
 shown = LaidOut(source, run, chosen.encodings, provenance)

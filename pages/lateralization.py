@@ -1,7 +1,5 @@
 """Lateralization: which half of the picture a network looks at that was tuned on one hemisphere."""
 
-import streamlit as st
-
 from brainviz.figures.style import Provenance
 from brainviz.runs.store import Store
 from brainviz.ui.choices import split_words
@@ -19,7 +17,7 @@ from brainviz.ui.lateralization_views import (
 )
 from brainviz.ui.lateralized import Lateralized
 from brainviz.ui.navigation import begin_page
-from brainviz.ui.run_controls import live_progress, show_plan, start_button
+from brainviz.ui.run_controls import live_progress, say_nothing_yet, show_plan, start_button
 from brainviz.ui.sources import require_source
 from brainviz.ui.uploaded import show_own_picture
 
@@ -55,10 +53,9 @@ provenance = Provenance(
 )
 live_progress(choice.specs, provenance)
 if not runs:
-    st.info(
-        "Nothing to show for this choice yet. Press “Start attribution”: it first tunes networks and fits what they "
-        "predict, where that is missing.",
-        icon=":material/rocket_launch:",
+    say_nothing_yet(
+        choice.specs,
+        "Press “Start attribution”: it first tunes networks and fits what they predict, where that is missing.",
     )
     end_page()
 

@@ -82,6 +82,9 @@ PICTURE_STEPS = ((8, 1), (6, 1), (5, 1), (4, 1), (8, 2), (6, 2), (5, 2), (6, 4))
 CELL_PIXELS, GAP_PIXELS, BAR_PIXELS, CHARACTER_PIXELS = 260, 6, 100, 6.8
 #: Pixels of the margins.
 LEFT_PIXELS, RIGHT_PIXELS = 60, 20
+#: Share of the usual width that a narrow page leaves to a figure.
+NARROW = 0.6
+
 #: Characters of a line of a row's label.
 LABEL_CHARACTERS = 16
 #: Pixels of a mean map, of the room beside it, of its colour bar with labels, and of its profile.
@@ -626,7 +629,10 @@ def _lay_out(figure: go.Figure, columns: Sequence[str], rows: Sequence[str], sha
             **hidden,
         }
     figure.update_layout(axes)
-    names = [wrap(column, max(int(across / CHARACTER_PIXELS), 4)) for column in columns]
+    # A narrow page draws the columns closer together, and letters as large; words stay whole where they fit at all.
+    word = max(len(word) for column in columns for word in column.split() or [""])
+    room, narrow = (int(share * across / CHARACTER_PIXELS) for share in (1.0, NARROW))
+    names = [wrap(column, max(min(max(narrow, word), room), 4)) for column in columns]
     for number, name in enumerate(names, start=1):
         _name(figure, name, f"{_axis('x', number)} domain", "y domain", x=0.5, y=1, yanchor="bottom", yshift=1)
     for number, label in enumerate(labels):

@@ -12,7 +12,7 @@ from brainviz.encoding import published
 from brainviz.figures.bars import correlation_bars, difference_bars, group_bars, improved_bars
 from brainviz.figures.layers import layer_heatmap
 from brainviz.figures.style import PLOTLY_CONFIG
-from brainviz.ui.binding import bound
+from brainviz.ui.binding import bound, say_unknown
 from brainviz.ui.comparison import TEST_R, ceiling_band, over_subjects
 from brainviz.ui.downloads import csv_text, download, figure_downloads, json_text
 from brainviz.ui.shown import Shown
@@ -38,6 +38,7 @@ def pick_layers() -> bool:
 
 def pick_view(views: Sequence[str]) -> str:
     """Draw the switch between the views; a page draws only the one that is chosen."""
+    say_unknown("show", views, "view")
     chosen = st.segmented_control(
         "View of the results", views, default=views[0], required=True, **bound("show"), label_visibility="collapsed"
     )

@@ -129,6 +129,7 @@ def show_pictures(shown: Lateralized) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         models = pick_place(shown)
         keep_among("order", ORDERS, ORDERS[0])
+        say_unknown("order", ORDERS, "order of pictures")
         order = st.selectbox("Pictures", ORDERS, **bound("order"), width=230)
         opacity = st.slider("Opacity", 0.0, 1.0, 0.6, 0.05, **bound("opacity"), width=170)
         mirrored = st.toggle("Mirror images", value=True, **bound("mirrored"))

@@ -32,6 +32,10 @@ ALL_SUBJECTS = "all"
 MODEL = ["subject", "roi", "hemi", "method"]
 
 
+#: So many ROIs are named in names of files.
+NAMED_ROIS = 3
+
+
 @dataclass(frozen=True)
 class Lateralized:
     """The results on the page.
@@ -82,7 +86,11 @@ class Lateralized:
     @property
     def stem(self) -> str:
         """Of file names."""
-        return f"{self.source.key}_{self.attribution}"
+        subjects = self.provenance.subject.split(", ")
+        whose = subjects[0] if len(subjects) == 1 else f"{len(subjects)}subjects"
+        rois = self.provenance.rois
+        where = "-".join(rois) if len(rois) <= NAMED_ROIS else f"{len(rois)}rois"
+        return "_".join(filter(None, [self.source.key, whose, where, self.attribution]))
 
     @property
     def attribution(self) -> str:

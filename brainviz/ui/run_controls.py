@@ -81,6 +81,24 @@ def start_button(specs: Sequence[Spec], verb: str, key: str = "start") -> None:
         )
 
 
+def say_nothing_yet(specs: Sequence[Spec], how: str) -> None:
+    """Say why there is nothing to see: that the runs are on their way, or how to start them.
+
+    Parameters
+    ----------
+    specs : sequence of Spec
+    how : str
+        What to press, and what that does.
+    """
+    if active_runs(specs, Store()):
+        st.info(
+            "Nothing to show for this choice yet: its runs are on their way, and what they find is shown as it comes.",
+            icon=":material/hourglass_empty:",
+        )
+    else:
+        st.info(f"Nothing to show for this choice yet. {how}", icon=":material/rocket_launch:")
+
+
 def encode_button(comparison: Choice) -> None:
     """Draw the button that starts the encoding runs, untuned and tuned, which the next page shows."""
     left = to_start(comparison.specs)

@@ -114,7 +114,7 @@ def asked_for(at: AppTest) -> set[str]:
 
 def test_everything_chosen_is_asked_for_when_nothing_is_done(animals: None, visit: Visit) -> None:
     at = visit("landscape", dataset="tiny")
-    assert "This landscape is not there yet" in said(at)
+    assert "Nothing to show for this choice yet" in said(at)
     assert at.button(key="start").label == "Start the landscape of 3 models (1 run)"
     assert asked_for(at) == {"untuned", LEFT, RIGHT}
 
@@ -168,7 +168,7 @@ def test_placed_models_are_laid_on_the_axes_of_others(
     assert set(points(charts(at)[0])) == {"untuned", regression, f"{LEFT} (placed)", "oracle"}
     assert run.spec.placed
     at.multiselect(key="placed").set_value([]).run()
-    assert "This landscape is not there yet" in said(at)
+    assert "Nothing to show for this choice yet" in said(at)
 
 
 # --- maps -------------------------------------------------------------------------------------------------------------

@@ -204,7 +204,7 @@ def test_dots_are_the_planted_indices(planted: dict[str, Run], visit: Visit, cha
     dots = dots_in(figure)
     assert dots == pytest.approx({planted[model].id: index.mean() for model, index in PLANTED.items()})
     assert "Only 6 pictures in the smallest test: 100 or more are advised" in said(at)
-    text = offered["tiny_saliency_laterality.csv"]()
+    text = offered["tiny_subj01_V1_saliency_laterality.csv"]()
     table = table_in(text).set_index("run")
     for model, index in PLANTED.items():
         row = table.loc[planted[model].id]
@@ -214,9 +214,9 @@ def test_dots_are_the_planted_indices(planted: dict[str, Run], visit: Visit, cha
         )
         assert row["n"] == 6
         assert planted[model].id in text.partition("\nsubject")[0]
-    requests = json.loads(offered["tiny_saliency_laterality.json"]())
+    requests = json.loads(offered["tiny_subj01_V1_saliency_laterality.json"]())
     assert {parse_spec(spec).run_id for spec in requests["specs"]} == {run.id for run in planted.values()}
-    assert "<html" in offered["tiny_saliency_laterality.html"]()
+    assert "<html" in offered["tiny_subj01_V1_saliency_laterality.html"]()
 
 
 def test_what_tuning_and_the_hemisphere_make_of_the_index(
@@ -229,7 +229,7 @@ def test_what_tuning_and_the_hemisphere_make_of_the_index(
     np.testing.assert_allclose(shown["value"], [0.2, -0.2])
     np.testing.assert_allclose(shown["p"], 2 / 64, atol=0.006)
     np.testing.assert_allclose(shown["q"], shown["p"])  # one ROI
-    table = table_in(offered["tiny_saliency_laterality.csv"]())
+    table = table_in(offered["tiny_subj01_V1_saliency_laterality.csv"]())
     assert list(table["against"]) == [runs[UNTUNED_LEFT].id, runs[UNTUNED_RIGHT].id]
     at.button_group(key="quantity").set_value("left minus right").run()
     assert not at.exception
@@ -277,7 +277,7 @@ def test_pictures_and_what_each_model_looks_at(
                 assert laterality_index(drawn) == pytest.approx(PLANTED[model][place], abs=0.02)
                 assert [np.sign(row).mean() for row in drawn] == [1, -1, 1, -1]
     assert {trace["opacity"] for trace in figure["data"] if trace["type"] == "heatmap"} == {0.6}
-    table = table_in(offered["tiny_saliency_pictures.csv"]())
+    table = table_in(offered["tiny_subj01_V1_saliency_pictures.csv"]())
     assert list(table["model"][:6]) == ["left model"] * 5 + ["right model"]
     np.testing.assert_allclose(table["index_picture"][:5], PLANTED[LEFT][:5])
 
@@ -286,7 +286,7 @@ def test_all_maps_to_take_away(tiny: None, visit: Visit, offered: Any, finish_la
     mirrored = np.stack([BEFORE, -2 * BEFORE], axis=1)
     runs = finish_lateralization({LEFT: mirrored, RIGHT: BEFORE, UNTUNED_LEFT: BEFORE, UNTUNED_RIGHT: BEFORE})
     visit("lateralization", dataset="tiny", show="Pictures")
-    with np.load(io.BytesIO(offered["tiny_saliency_maps.npz"]())) as found:
+    with np.load(io.BytesIO(offered["tiny_subj01_V1_saliency_maps.npz"]())) as found:
         names = {"left_model": LEFT, "right_model": RIGHT, "untuned_lh": UNTUNED_LEFT, "untuned_rh": UNTUNED_RIGHT}
         assert len(found) == 5 * len(names)
         for name, model in names.items():
@@ -377,7 +377,7 @@ def test_the_distribution_and_a_point_of_it(
         for row, value in zip(rows, index, strict=True)
     }
     assert points == pytest.approx(expected)
-    table = table_in(offered["tiny_saliency_distribution.csv"]())
+    table = table_in(offered["tiny_subj01_V1_saliency_distribution.csv"]())
     assert list(table["model"].unique()) == ["left model", "right model", "untuned, lh", "untuned, rh"]
     assert {(row.run, row.image): row.index_ for row in table.rename(columns={"index": "index_"}).itertuples()} == (
         pytest.approx(expected)
@@ -405,12 +405,12 @@ def test_positions_are_the_runs_own_and_less_their_own_controls(
     assert np.abs(before_left - before_right).max() > 0.01
     at = visit("lateralization", dataset="tiny", show="Position")
     np.testing.assert_allclose(maps_in(charts(at)[0]), [left, right, left - right], atol=1e-6)
-    table = table_in(offered["tiny_saliency_position.csv"]())
+    table = table_in(offered["tiny_subj01_V1_saliency_position.csv"]())
     np.testing.assert_allclose(table.pivot_table(index="row", columns="column", values="right"), right, rtol=1e-5)
     at.toggle(key="less_untuned").set_value(True).run()
     mine, theirs = left - before_left, right - before_right
     np.testing.assert_allclose(maps_in(charts(at)[0]), [mine, theirs, mine - theirs], atol=1e-6)
-    table = table_in(offered["tiny_saliency_position.csv"]())
+    table = table_in(offered["tiny_subj01_V1_saliency_position.csv"]())
     np.testing.assert_allclose(table.pivot_table(index="row", columns="column", values="left"), mine, atol=1e-5)
     np.testing.assert_allclose(table.pivot_table(index="row", columns="column", values="right"), theirs, atol=1e-5)
 
@@ -432,7 +432,7 @@ def test_the_table(planted: dict[str, Run], visit: Visit, offered: Any) -> None:
     ]  # fmt: skip
     expected = [PLANTED[model].mean() for model in (UNTUNED_LEFT, LEFT, UNTUNED_RIGHT, RIGHT)]
     np.testing.assert_allclose(shown["value"], expected)
-    table = table_in(offered["tiny_saliency_index.csv"]())
+    table = table_in(offered["tiny_subj01_V1_saliency_index.csv"]())
     np.testing.assert_allclose(table["value"], expected)
     assert set(table["run"]) == {run.id for run in planted.values()}
 
@@ -634,7 +634,7 @@ def test_a_picture_of_ones_own(
     np.testing.assert_allclose(table["index"], np.array(indices[:4]) + 0.1, atol=1e-6)
     np.testing.assert_allclose(table["target, picture"], np.array(indices[:4]) + 7)
     assert list(table["run"]) == [planted[model].id for model in PLANTED]
-    assert "left model" in offered["tiny_saliency_own_own_picture.csv"]()
+    assert "left model" in offered["tiny_subj01_V1_saliency_own_own_picture.csv"]()
     assert [asked[0] for asked in attributor.asked] == [[run.id for run in planted.values()]]
     # Another one, after it; then none.
     upload(at, png(NOISE[::-1, :, :3]), "other.png")

@@ -91,7 +91,7 @@ def test_one_row_per_model(show: Show) -> None:
     # The picture that has nothing on either side does not count.
     row = at(table, *UNTUNED)
     assert (row["value"], row["n"]) == (pytest.approx(-0.1), 2)
-    assert (shown.attribution, shown.stem) == ("saliency", "tiny_saliency")
+    assert (shown.attribution, shown.stem) == ("saliency", "tiny_subj01_V1_saliency")
 
 
 def test_a_run_without_any_index_has_no_number(show: Show) -> None:
