@@ -28,11 +28,11 @@ VARIANT_COLOURS = {
 #: Colour of the reconstruction ceiling's band, and of its line where lowest and highest are the same.
 CEILING, CEILING_LINE = "rgba(230, 159, 0, 0.30)", "#B77F00"
 #: Pixels of a variant's row, and of what is above and below the rows.
-ROW_PIXELS, AROUND_PIXELS = 52, 150
+ROW_PIXELS, AROUND_PIXELS = 50, 190
 #: Of a variant's row, how far apart subjects stand at most.
 ASIDE = 0.5
-#: Characters of a line below a figure.
-CHARACTERS = 120
+#: Characters of a line below a figure, which is read on narrow screens, too.
+CHARACTERS = 80
 
 
 def ablation_chart(
@@ -105,18 +105,20 @@ def _add_ceiling_band(figure: go.Figure, ceiling: pd.Series) -> None:
     if known.empty:
         return
     low, high = float(known.min()), float(known.max())
-    figure.add_vrect(low, high, fillcolor=CEILING, line={"width": 1.5, "color": CEILING}, layer="below", row=1, col=1)
-    words = signed(low) if low == high else f"{signed(low)} to {signed(high)}"
-    # Shapes are in no legend: a trace without a point names it.
+    words = " to ".join(dict.fromkeys([signed(low), signed(high)]))
+    # Shapes are in no legend: a trace without a point names it, before, as plotly leaves out shapes of empty panels.
     figure.add_scatter(
         x=[None],
         y=[None],
         mode="markers",
         name=f"reconstruction ceiling, {words}",
         legendgroup="ceiling",
-        marker={"symbol": "square", "size": 12, "color": CEILING},
+        marker={"symbol": "square", "size": 12, "color": CEILING, "line": {"width": 1.5, "color": CEILING_LINE}},
         row=1,
         col=1,
+    )
+    figure.add_vrect(
+        low, high, fillcolor=CEILING, line={"width": 1.5, "color": CEILING_LINE}, layer="below", row=1, col=1
     )
 
 

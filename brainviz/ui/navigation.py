@@ -22,6 +22,7 @@ def enter() -> Any:
             st.Page("pages/data.py", title="Data", icon=":material/database:", default=True),
             st.Page("pages/finetune.py", title="Fine-tune", icon=":material/model_training:"),
             st.Page("pages/encoding.py", title="Encoding", icon=":material/neurology:"),
+            st.Page("pages/bottleneck.py", title="Bottleneck", icon=":material/hourglass:"),
             st.Page("pages/classification.py", title="Classification", icon=":material/category:"),
             st.Page("pages/landscape.py", title="Landscape", icon=":material/landscape:"),
             st.Page("pages/lateralization.py", title="Lateralization", icon=":material/flip:"),

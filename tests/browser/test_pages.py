@@ -12,6 +12,7 @@ PAGES = {
     "": "Data",
     "finetune": "Fine-tune",
     "encoding": "Encoding",
+    "bottleneck": "Bottleneck",
     "classification": "Classification",
     "landscape": "Landscape",
     "lateralization": "Lateralization",

@@ -17,7 +17,7 @@ def test_the_table_names_every_setting_once(kind):
     nested -= fields.DERIVED.get(kind, set())
     made_here = {"encoding": {"tuning_hemi", "tuning_roi"}, "comparison": {"tuning_hemi", "tuning_roi", "baseline"}}
     tuning = {"tuning_subject", "tuning_hemi", "tuning_roi"}
-    made_here |= {each: tuning for each in fields.BOTTLENECK_KINDS} | {"bottleneck": tuning | {"pooled", "pretrain"}}
+    made_here |= dict.fromkeys(fields.BOTTLENECK_KINDS, tuning) | {"bottleneck": tuning | {"pooled", "pretrain"}}
     made_here = {each: made_here.get(each, set()) | {"method"} for each in SPEC_CLASSES if methods(each)}
     made_here |= {"submission": {"encoders"}}
     assert set(names) == (nested - fields.NOT_SETTINGS) | made_here.get(kind, set())
