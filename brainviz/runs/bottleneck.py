@@ -310,7 +310,7 @@ def pretraining(spec: PretrainingSpec, context: Context) -> dict[str, Any]:
         data.append(open_subject(spec, pictures, context).data(np.asarray(joint.array(f"scores_{name}"))))
     from brainviz.training.bottleneck import fit_bottleneck
 
-    fit = fit_bottleneck(data, stage=0, progress=context.progress("pre-training"), **training_of(spec, context))
+    fit = fit_bottleneck(data, stage=0, **training_of(spec, context), **_told("pre-training", spec, context))
     _write_network(fit.network, fit.curves, context)
     return {
         "n_subjects": len(data),
@@ -342,7 +342,7 @@ def bottleneck(spec: BottleneckSpec, context: Context) -> dict[str, Any]:
     if spec.pretraining is not None:
         initial = load_network(spec, data.features.shape[1], context.finished(spec.pretraining))
     fit = fit_bottleneck(
-        [data], initial=initial, stage=1, progress=context.progress("training"), **training_of(spec, context)
+        [data], initial=initial, stage=1, **training_of(spec, context), **_told("training", spec, context)
     )
     _write_network(fit.network, fit.curves, context)
     _write_components(subject, context)
@@ -380,6 +380,17 @@ def training_of(spec: BottleneckFields, context: Context) -> dict[str, Any]:
         "device": context.device,
         **_shape(spec),
     }
+
+
+def _told(step: str, spec: BottleneckFields, context: Context) -> dict[str, Any]:
+    """Return callbacks that say how far the training is, and how the hemispheres race."""
+    so_far = step
+
+    def report(epoch: int, s_left: float, s_right: float) -> None:
+        nonlocal so_far
+        so_far = f"{step}, epoch {epoch} of {spec.bottleneck_epochs} done: S left {s_left:.3f}, right {s_right:.3f}"
+
+    return {"report": report, "progress": lambda done, total: context.progress(so_far)(done, total)}
 
 
 def _shape(spec: BottleneckFields) -> dict[str, Any]:

@@ -211,7 +211,8 @@ class BottleneckSpec(BottleneckFields, Spec):
 
     @property
     def label(self) -> str:
-        return f"{self.subject} {self.roi} bottleneck, {variant_of(self)}"
+        seed = f", seed {self.bottleneck_seed}" if self.bottleneck_seed else ""
+        return f"{self.subject} {self.roi}, {variant_of(self)}{seed}"
 
 
 #: The network with everything that was published.

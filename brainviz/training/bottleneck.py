@@ -28,6 +28,8 @@ BOTTLENECK_LOSSES: tuple[str, ...] = get_args(BottleneckLoss)
 ROWS_PER_BLOCK = 1024
 
 Progress = Callable[[int, int], None]
+#: Told after every epoch: its number from 1, S_L and S_R.
+Report = Callable[[int, float, float], None]
 
 
 class Streams(NamedTuple):
@@ -128,6 +130,7 @@ def fit_bottleneck(
     seed: int = 0,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
+    report: Report | None = None,
 ) -> BottleneckFit:
     """Train a bottleneck network on one subject or more: one stage of the published training.
 
@@ -165,6 +168,8 @@ def fit_bottleneck(
     seed : int
         Of everything random, together with `stage`.
     device : torch.device or str
+    report : callable, optional
+        Called after every epoch with its number, from 1, and the mean cosines S_L and S_R of its pictures.
     progress : callable, optional
         Called after every batch with the batches done and those to do, over all epochs.
 
@@ -209,7 +214,7 @@ def fit_bottleneck(
         for number, one in enumerate(subjects)
     ]
     plan = _Plan(epochs, batch_size, learning_rate, weight_decay, loss)
-    curves = _train(network.to(device), resident, plan, seeds, progress)
+    curves = _train(network.to(device), resident, plan, seeds, progress, report)
     return BottleneckFit(network.cpu(), curves)
 
 
@@ -339,7 +344,12 @@ def _evaluation_noise(n_rows: int, eigenvalues: NDArray[np.floating], seed: int)
 
 
 def _train(
-    network: Bottleneck, subjects: Sequence[_Subject], plan: _Plan, seeds: Streams, progress: Progress | None
+    network: Bottleneck,
+    subjects: Sequence[_Subject],
+    plan: _Plan,
+    seeds: Streams,
+    progress: Progress | None,
+    report: Report | None,
 ) -> Curves:
     """Train the network in place, on one subject or more, and leave it at its best epoch in evaluation mode."""
     from timm.optim.lion import Lion  # takes seconds to import, and is always there: open_clip needs timm
@@ -368,6 +378,8 @@ def _train(
         network.eval()
         r[epoch] = [_validation_r(network, one) for one in subjects]
         figures[epoch] = totals.cpu().numpy() / n
+        if report is not None:
+            report(epoch + 1, *map(float, figures[epoch, 1:]))
         if not (np.isfinite(figures[epoch]).all() and np.isfinite(r[epoch]).all()):
             raise SpecError(
                 f"The bottleneck network stopped being finite in epoch {epoch + 1}: the training diverged.",

@@ -210,6 +210,18 @@ def test_a_run_is_what_its_parts_give(ask_for: Ask, computed: Computed, tiny_dat
     assert result["r_low"] < result["r_mean"] < result["r_high"]
 
 
+def test_the_race_is_told_while_it_goes_on(ask_for: Ask, computed: Computed, tiny_dataset: Dataset) -> None:
+    events: list[dict[str, Any]] = []
+    spec = ask_for(tiny_dataset)
+    run = computed(spec, None, events)
+    for step, of in (("pre-training", Store().run_of(spec.pretraining)), ("training", run)):
+        curves = of.json("curves")
+        told = [event["text"] for event in events if event.get("text", "").startswith(f"{step}, epoch")]
+        assert told[0] == (
+            f"{step}, epoch 1 of 2 done: S left {curves['s_left'][0]:.3f}, right {curves['s_right'][0]:.3f}"
+        )
+
+
 def test_the_table_reports_every_roi(ask_for: Ask, computed: Computed, tiny_dataset: Dataset) -> None:
     run = computed(ask_for(tiny_dataset, pretrain=False))
     table = run.table("rois")
