@@ -29,14 +29,12 @@ from brainviz.runs.bottleneck_specs import (
 from brainviz.runs.context import Context, Pictures, open_pictures, read_images, read_together
 from brainviz.runs.embed import open_image_text
 from brainviz.runs.encode import Block, Scored, challenge_score, roi_rows, score_area, write_scored
-from brainviz.runs.networks import PICTURES_PER_BLOCK, WEIGHTS, feature_blocks, open_state, scratch
+from brainviz.runs.networks import PICTURES_PER_BLOCK, WEIGHTS, feature_blocks, open_state, scratch, stack_blocks
 from brainviz.runs.remembered import load_dataset
 from brainviz.runs.store import Run, atomic_file, write_array, write_json
 from brainviz.runs.tables import ROIS, finite_mean, finite_median, nan_if_none, none_if_nan, write_table
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from brainviz.encoding.pca import PCAFit
     from brainviz.models.bottleneck import Bottleneck
     from brainviz.training.bottleneck import Curves, SubjectData
@@ -68,12 +66,14 @@ def joint_features(spec: JointFeaturesSpec, context: Context) -> dict[str, Any]:
     dataset, index = load_dataset(spec.dataset, context.store.cache, context.progress("checking the data set"))
     split = split_pictures(index, spec.test_share, spec.split_seed)
     subjects = [Pictures(dataset, index, name, split[name]) for name in spec.subjects]
+    counts = [len(pictures.digests) for pictures in subjects]
     train = _distinct_training_rows(subjects, spec)
     source = FeatureSource(spec, context)
     reduced, axes, means = [], [], []
     for layer in source.layers:
         with scratch(context) as folder:
-            features = _features_of_all(source, layer, subjects, folder)
+            blocks = (block for one in subjects for block in source.blocks(layer, source.images(one)))
+            features = stack_blocks(blocks, sum(counts), layer, folder)
             context.progress(f"PCA of {layer}")(0, 1)
             fit = fit_pca(features, train, spec.feature_components, device=context.device)
             mean, own = principal_axes(features, train, fit)
@@ -95,7 +95,6 @@ def joint_features(spec: JointFeaturesSpec, context: Context) -> dict[str, Any]:
     for layer, mean, own in zip(source.layers, means, axes, strict=True):
         write_array(context.path / f"mean_{layer}.npy", mean)
         write_array(context.path / f"axes_{layer}.npy", own.astype(np.float32))
-    counts = [len(pictures.digests) for pictures in subjects]
     for pictures, scores in zip(subjects, np.split(together.scores, np.cumsum(counts)[:-1]), strict=True):
         write_array(context.path / f"scores_{pictures.subject}.npy", scores.astype(np.float32))
     write_array(context.path / "explained.npy", together.explained_variance_ratio)
@@ -167,24 +166,6 @@ def project(run: Run, source: FeatureSource, images: NDArray[np.uint8]) -> NDArr
         scores = own if scores is None else scores + own
     assert scores is not None
     return scores
-
-
-def _features_of_all(
-    source: FeatureSource, layer: str, subjects: Sequence[Pictures], folder: Path
-) -> NDArray[np.float32]:
-    """Return the features of all subjects' pictures, one after the other, (N, p); on the disk where they are large."""
-    from brainviz.encoding.features import allocate
-
-    total, start = sum(len(pictures.digests) for pictures in subjects), 0
-    features: NDArray[np.float32] | None = None
-    for pictures in subjects:
-        for block in source.blocks(layer, source.images(pictures)):
-            if features is None:
-                features = allocate(folder, layer, total, block.shape[1])
-            features[start : start + len(block)] = block
-            start += len(block)
-    assert features is not None
-    return features
 
 
 def _distinct_training_rows(subjects: Sequence[Pictures], spec: JointFeaturesSpec) -> NDArray[np.int64]:

@@ -27,6 +27,9 @@ from brainviz.runs.store import Run, Store
 #: An estimate rests on the median of this many latest runs.
 RUNS_LOOKED_AT = 10
 
+#: What reading, components and tests of a small bottleneck run take, as pictures times epochs times weights.
+AROUND_TRAINING = 2e10
+
 
 def missing(specs: Iterable[Spec], store: Store | None = None) -> list[Spec]:
     """Return the specs, and those they build on, that have no finished run; each once, dependencies first."""
@@ -98,7 +101,7 @@ def work(spec: Spec, store: Store) -> float:
     (encoding), permutations and ROIs (comparison), pairs of models (landscape), or pictures that pass the network
     (lateralization); pictures (embedding), texts taken together (texts), steps of all seeds (decoder), pairs of
     participants times clusterings (concepts), pictures (joint features), pictures times epochs times weights of the
-    hidden layer (pretraining, bottleneck), or encoders (submission).
+    hidden layer, and what comes before and after (pretraining, bottleneck), or encoders (submission).
     """
     if isinstance(spec, TextsSpec):
         return 1.0
@@ -113,7 +116,7 @@ def work(spec: Spec, store: Store) -> float:
     if isinstance(spec, EmbeddingSpec | JointFeaturesSpec):
         return images
     if isinstance(spec, BottleneckSpec | PretrainingSpec):
-        return images * spec.bottleneck_epochs * (1 if spec.linear else spec.bottleneck_width**2)
+        return AROUND_TRAINING + images * spec.bottleneck_epochs * (1 if spec.linear else spec.bottleneck_width**2)
     if isinstance(spec, LandscapeSpec):
         return images * len(spec.models) ** 2
     if isinstance(spec, LateralizationSpec):

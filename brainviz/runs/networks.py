@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,6 +75,22 @@ def feature_blocks(
         part = images[start : start + PICTURES_PER_BLOCK]
         yield layer_features(backbone, (layer,), part, IMAGENET_MEAN, IMAGENET_STD, device=context.device)[layer]
         tell(start + len(part), len(images))
+
+
+def stack_blocks(blocks: Iterable[NDArray[np.float32]], n: int, layer: str, folder: Path) -> NDArray[np.float32]:
+    """Return the features of n pictures, which come in blocks, as one array; on the disk where they are large."""
+    from brainviz.encoding.features import allocate
+
+    features: NDArray[np.float32] | None = None
+    start = 0
+    for block in blocks:
+        if features is None:
+            features = allocate(folder, layer, n, block.shape[1])
+        features[start : start + len(block)] = block
+        start += len(block)
+    assert features is not None
+    assert start == n
+    return features
 
 
 def open_backbone(spec: NetworkFields, seed: int, context: Context) -> nn.Module:

@@ -17,7 +17,7 @@ from brainviz.runs.bottleneck_specs import BottleneckSpec
 from brainviz.runs.compare import EncoderRun
 from brainviz.runs.context import Context, Pictures, open_pictures, read_images
 from brainviz.runs.network_specs import EncodingSpec
-from brainviz.runs.networks import feature_blocks, open_state, scratch
+from brainviz.runs.networks import feature_blocks, open_state, scratch, stack_blocks
 from brainviz.runs.remembered import memo_dir
 from brainviz.runs.specs import SubmissionSpec
 from brainviz.runs.store import write_array
@@ -120,7 +120,6 @@ def _by_ridge(spec: EncodingSpec, pictures: Pictures, challenge: TestPictures, c
     The components are found on the training pictures again: the scores of other pictures are not kept, nor what would
     give them.
     """
-    from brainviz.encoding.features import allocate
     from brainviz.encoding.pca import fit_pca
     from brainviz.encoding.ridge import prepare_ridge
 
@@ -135,13 +134,8 @@ def _by_ridge(spec: EncodingSpec, pictures: Pictures, challenge: TestPictures, c
         if not areas:
             continue
         with scratch(context) as folder:
-            features, start = None, 0
-            for part in parts:
-                for block in feature_blocks(backbone, layer, part, context):
-                    features = allocate(folder, layer, n + m, block.shape[1]) if features is None else features
-                    features[start : start + len(block)] = block
-                    start += len(block)
-            assert features is not None
+            blocks = (block for part in parts for block in feature_blocks(backbone, layer, part, context))
+            features = stack_blocks(blocks, n + m, layer, folder)
             context.progress(f"PCA of {layer}")(0, 1)
             scores = fit_pca(features, train, spec.features.n_components, device=context.device).scores
         for area in areas:

@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from brainviz.runs.bottleneck_specs import BottleneckSpec, JointFeaturesSpec
 from brainviz.runs.estimate import estimate_seconds, missing
 from brainviz.runs.processes import ProcessIdentity
 from brainviz.runs.store import change_state, write_json, write_manifest
@@ -64,3 +65,18 @@ def test_what_is_there_costs_nothing_and_needs_are_counted_once(done, finetune_s
     done(encoding_spec, 3.0)
     assert estimate_seconds([encoding_spec, finetune]) == 0
     assert estimate_seconds([other]) == pytest.approx(3)
+
+
+def test_bottleneck_networks_take_time_by_their_width(done):
+    about = {"dataset": "0" * 64, "subject": "subj01"}
+    features = JointFeaturesSpec(**about)
+
+    def network(**fields):
+        return BottleneckSpec(**about, hemi="both", roi="all", features=features, **fields)
+
+    done(features, 1.0)
+    done(network(bottleneck_width=6000), 560.0)  # 100 pictures x 10 epochs x 6000 x 6000, and 2e10 for the rest: 1e-8 s
+    assert estimate_seconds([network(bottleneck_width=1000)]) == pytest.approx(210)
+    assert estimate_seconds([network(linear=True)]) == pytest.approx(200, rel=1e-3)
+    other = JointFeaturesSpec(**about, clip_network="clip_compact")
+    assert estimate_seconds([BottleneckSpec(**about, hemi="both", roi="all", features=other)]) is None
