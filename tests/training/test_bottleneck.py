@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import fields, replace
 
 import numpy as np
@@ -19,6 +20,15 @@ from brainviz.training import bottleneck as training
 from brainviz.training.bottleneck import SubjectData, fit_bottleneck, noise_seed, predict, streams
 
 QUICK = {"width": 24, "epochs": 2, "batch_size": 16, "learning_rate": 1e-3}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Products as small as these gain nothing by threads, which wait for each other where others use the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def planted(
