@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -107,7 +106,7 @@ def joint_features(spec: JointFeaturesSpec, context: Context) -> dict[str, Any]:
 
 
 class FeatureSource:
-    """What a spec takes features from, opened when first asked.
+    """What a spec takes features from.
 
     Parameters
     ----------
@@ -117,17 +116,15 @@ class FeatureSource:
 
     def __init__(self, spec: JointFeaturesSpec, context: Context) -> None:
         self.spec, self.context = spec, context
+        # At once: missing weights are told before thousands of pictures are decoded.
+        self._network: Any = (
+            open_image_text(spec, context.store.cache) if spec.source == "image-text" else open_state(spec, context)
+        )
 
     @property
     def layers(self) -> tuple[str, ...]:
         """Layers of the network, or what stands for the image-text network's last hidden state."""
         return (HIDDEN,) if self.spec.source == "image-text" else self.spec.layers
-
-    @cached_property
-    def _network(self) -> Any:
-        if self.spec.source == "image-text":
-            return open_image_text(self.spec, self.context.store.cache)
-        return open_state(self.spec, self.context)
 
     def images(self, pictures: Pictures) -> NDArray[np.uint8]:
         """Return a subject's pictures as the network takes them."""

@@ -132,7 +132,9 @@ def rows_at(table: pd.DataFrame, how: How) -> pd.DataFrame:
     The authors' protocol has no interval: the folds of a cross-validation are no independent samples.
     """
     best = "own" if how.score == TEST_R else "protocol_own"
-    at = table[best] if how.layer == OWN_BEST else table["layer"].isin([how.layer, BOTTLENECK])
+    # A bottleneck network has one layer, and chooses nothing by cross-validation.
+    fixed = [how.layer, BOTTLENECK] if how.score == TEST_R else [how.layer]
+    at = table[best] if how.layer == OWN_BEST else table["layer"].isin(fixed)
     rows = table[at]
     if how.score == TEST_R:
         return rows.assign(r=rows["r_mean"], low=rows["r_low"], high=rows["r_high"])

@@ -65,6 +65,9 @@ def show_map(shown: Shown) -> None:
     """Draw r of a method, of two methods, or the difference of the pair, on the cortex of one subject."""
     subject = pick_shown_subject(shown)
     vertices = _vertices(shown, subject)
+    if vertices[shown.methods].isna().all(axis=None):
+        st.info(f"No vertex has a {shown.how.score_words}.", icon=":material/block:")
+        return
     with st.container(horizontal=True):
         quantity = available(_pick_quantity(shown), vertices, shown)
         beside = _pick_beside(quantity, vertices, shown)

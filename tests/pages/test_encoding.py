@@ -109,6 +109,15 @@ def test_the_bottleneck_network_is_a_method(
     assert metrics(at)["Difference"] == f"{expected - untuned:+.3f}"
     for view in VIEWS:
         look_at(at, view)
+    # It has one layer, and nothing that the authors' protocol could choose by.
+    at.selectbox(key="layer").set_value("classifier.6").run()
+    assert metrics(at)["Mean r, bottleneck"] == f"{expected:.3f}"
+    at.selectbox(key="score").set_value("authors' protocol").run()
+    assert not at.exception
+    assert metrics(at)["Mean r, bottleneck"] == "–"
+    for view in VIEWS:
+        look_at(at, view)
+    assert visit("encoding", **url | {"methods": "bottleneck"})
 
 
 # --- before anything is done ------------------------------------------------------------------------------------------
