@@ -186,6 +186,7 @@ def default_settings(
     dataset: Dataset,
     network: str | None = None,
     method: str | None = None,
+    *,
     clip_network: str | None = None,
 ) -> dict[str, Any]:
     """Return what each setting of a kind of run is for this data set unless the user says otherwise.

@@ -91,7 +91,7 @@ def require_networks(source: Source) -> Asked:
             values, method = _network(source, fields) if from_network else (_image_text(source), None)
         values |= {"source": "network" if from_network else "image-text", "pooled": SEPARATOR.join(sorted(pooled))}
         usual = default_settings(
-            "bottleneck", source.dataset, values.get("network"), method, values.get("clip_network")
+            "bottleneck", source.dataset, values.get("network"), method, clip_network=values.get("clip_network")
         )
         with st.expander("All settings", icon=":material/tune:"):
             values |= _all_settings(fields, usual, method)

@@ -44,7 +44,7 @@ def require_concepts(source: Source) -> Choice:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             suggested = str(default_settings("concepts", source.dataset)["clip_network"])
             values = _image_text_settings(source, suggested)
-            defaults = default_settings("concepts", source.dataset, values["clip_network"])
+            defaults = default_settings("concepts", source.dataset, clip_network=values["clip_network"])
             for name in SHOWN_FIRST:
                 values[name] = draw_setting(fields[name], name, defaults[name], defaults[name], width=PIXELS)
         if participants:
@@ -137,7 +137,7 @@ def _image_text_settings(source: Source, suggested: str) -> dict[str, Any]:
         "and comes with brainviz; it knows the demo's pictures alone.",
         width=PIXELS,
     )
-    defaults = default_settings("concepts", source.dataset, network)
+    defaults = default_settings("concepts", source.dataset, clip_network=network)
     weights = list(
         dict.fromkeys([defaults["clip_weights"], default_clip_weights(network), "random", *load_config().weights])
     )

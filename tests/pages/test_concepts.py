@@ -211,6 +211,12 @@ def wanted(**settings: Any) -> Spec:
     return make_spec("concepts", open_dataset("shared"), report.index, **settings)
 
 
+def test_another_network_has_weights_of_its_own(shared: None, visit: Visit) -> None:
+    assert visit("concepts", dataset="shared").selectbox(key="clip_weights").value == "demo"
+    at = visit("concepts", dataset="shared", clip_network="ViT-B-32")
+    assert at.selectbox(key="clip_weights").value == "openai"
+
+
 def test_every_vertex_may_be_used(shared: None, visit: Visit) -> None:
     at = visit("concepts", dataset="shared", selection="none", vertex_threshold="0.5")
     at.button(key="start").click().run()

@@ -52,6 +52,14 @@ def test_a_data_sets_suggestions_hold_for_its_own_network(tiny_dataset, monkeypa
     assert default_settings("encoding", tiny_dataset, "alexnet")["layers"][-1] == "classifier.6"
 
 
+@pytest.mark.parametrize("kind", ["concepts", "bottleneck"])
+def test_suggestions_hold_for_their_own_image_text_network(kind, tiny_dataset, monkeypatch):
+    monkeypatch.setattr(tiny_dataset, "defaults", {"clip_network": "clip_compact", "clip_weights": "random"})
+    assert default_settings(kind, tiny_dataset)["clip_weights"] == "random"
+    assert default_settings(kind, tiny_dataset, clip_network="clip_compact")["clip_weights"] == "random"
+    assert default_settings(kind, tiny_dataset, clip_network="ViT-B-32")["clip_weights"] == "openai"
+
+
 def test_a_suggestion_that_there_is_not_is_refused(tiny_dataset, monkeypatch):
     monkeypatch.setattr(tiny_dataset, "defaults", {"batchsize": 64})
     with pytest.raises(SpecError, match="batch_size"):
