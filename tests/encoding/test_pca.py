@@ -81,7 +81,7 @@ def test_axes_are_sklearns_and_lead_back(p: int, monkeypatch: pytest.MonkeyPatch
     signs = np.sign((axes * reference.components_).sum(axis=1, keepdims=True))
     np.testing.assert_allclose(axes * signs, reference.components_, atol=1e-6)
     np.testing.assert_allclose((X - mean) @ axes.T, fit.scores, atol=1e-6 * np.abs(scores).max())
-    back = reference.inverse_transform(scores)
+    back = reference.inverse_transform(reference.transform(X))
     np.testing.assert_allclose(fit.scores @ axes + mean, back, atol=1e-6 * np.abs(back).max())
 
 
