@@ -25,7 +25,7 @@ from brainviz.runs.bottleneck_specs import (
     JointFeaturesSpec,
     PretrainingSpec,
 )
-from brainviz.runs.context import Context, Pictures, open_pictures, read_images, read_together
+from brainviz.runs.context import Context, Pictures, open_pictures, read_together
 from brainviz.runs.embed import open_image_text
 from brainviz.runs.encode import Block, Scored, challenge_score, roi_rows, score_area, write_scored
 from brainviz.runs.networks import PICTURES_PER_BLOCK, WEIGHTS, feature_blocks, open_state, scratch, stack_blocks
@@ -60,49 +60,66 @@ def joint_features(spec: JointFeaturesSpec, context: Context) -> dict[str, Any]:
     Writes ``scores_<subject>`` (n, k), ``explained`` (k,), shares of the variance, and per layer ``mean_<layer>`` (p,)
     and ``axes_<layer>`` (k, p): the scores of other pictures are the sum of ``(x - mean) @ axes.T`` over the layers.
     """
-    from brainviz.encoding.pca import PCAFit, fit_pca, principal_axes
-
     dataset, index = load_dataset(spec.dataset, context.store.cache, context.progress("checking the data set"))
     split = split_pictures(index, spec.test_share, spec.split_seed)
     subjects = [Pictures(dataset, index, name, split[name]) for name in spec.subjects]
     counts = [len(pictures.digests) for pictures in subjects]
     train = _distinct_training_rows(subjects, spec)
     source = FeatureSource(spec, context)
-    reduced, axes, means = [], [], []
+    n, device = spec.feature_components, context.device
+    reduced = []
     for layer in source.layers:
         with scratch(context) as folder:
             blocks = (block for one in subjects for block in source.blocks(layer, source.images(one)))
             features = stack_blocks(blocks, sum(counts), layer, folder)
             context.progress(f"PCA of {layer}")(0, 1)
-            fit = fit_pca(features, train, spec.feature_components, device=context.device)
-            mean, own = principal_axes(features, train, fit)
-        scale = _root_mean_square(fit.scores[train])
-        reduced.append(PCAFit(fit.scores / scale, fit.explained_variance / scale**2, fit.explained_variance_ratio))
-        axes.append(own / scale)
-        means.append(mean)
-    if len(reduced) == 1:
-        together = reduced[0]
-    else:
-        stacked = np.concatenate([fit.scores for fit in reduced], axis=1)
-        found = fit_pca(stacked, train, spec.feature_components, device=context.device)
-        _, mixing = principal_axes(stacked, train, found)
-        scale = _root_mean_square(found.scores[train])
-        together = PCAFit(found.scores / scale, found.explained_variance / scale**2, found.explained_variance_ratio)
-        ends = np.cumsum([fit.scores.shape[1] for fit in reduced])[:-1]
-        parts = np.split(mixing / scale, ends, axis=1)
+            reduced.append(_reduced(features, train, n, device))
+    together, axes = reduced[0], [one.axes for one in reduced]
+    if len(reduced) > 1:
+        together = _reduced(np.concatenate([one.scores for one in reduced], axis=1), train, n, device)
+        parts = np.split(together.axes, np.cumsum([len(own) for own in axes])[:-1], axis=1)
         axes = [part @ own for part, own in zip(parts, axes, strict=True)]
-    for layer, mean, own in zip(source.layers, means, axes, strict=True):
-        write_array(context.path / f"mean_{layer}.npy", mean)
-        write_array(context.path / f"axes_{layer}.npy", own.astype(np.float32))
+    for layer, one, own in zip(source.layers, reduced, axes, strict=True):
+        write_array(context.path / f"mean_{layer}.npy", one.mean)
+        write_array(context.path / f"axes_{layer}.npy", own)
     for pictures, scores in zip(subjects, np.split(together.scores, np.cumsum(counts)[:-1]), strict=True):
         write_array(context.path / f"scores_{pictures.subject}.npy", scores.astype(np.float32))
-    write_array(context.path / "explained.npy", together.explained_variance_ratio)
+    write_array(context.path / "explained.npy", together.explained)
     return {
         "n_images": sum(counts),
         "n_fitted": len(train),
         "n_components": together.scores.shape[1],
-        "explained_variance": float(together.explained_variance_ratio.sum()),
+        "explained_variance": float(together.explained.sum()),
     }
+
+
+@dataclass(frozen=True)
+class _Reduced:
+    """Features on their principal components, with a root mean square of 1 over the training pictures.
+
+    Attributes
+    ----------
+    scores : (N, k) float32 array
+    mean : (p,) float64 array
+    axes : (k, p) float32 array
+        ``scores = (features - mean) @ axes.T``.
+    explained : (k,) float64 array
+        Shares of the training pictures' variance.
+    """
+
+    scores: NDArray[np.float32]
+    mean: NDArray[np.float64]
+    axes: NDArray[np.float32]
+    explained: NDArray[np.float64]
+
+
+def _reduced(features: NDArray[np.float32], train: NDArray[np.int64], n_components: int, device: str) -> _Reduced:
+    from brainviz.encoding.pca import fit_pca, principal_axes
+
+    fit = fit_pca(features, train, n_components, device=device)
+    mean, axes = principal_axes(features, train, fit)
+    scale = np.float32(_root_mean_square(fit.scores[train]))
+    return _Reduced(fit.scores / scale, mean, axes / scale, fit.explained_variance_ratio)
 
 
 class FeatureSource:
@@ -128,8 +145,6 @@ class FeatureSource:
 
     def images(self, pictures: Pictures) -> NDArray[np.uint8]:
         """Return a subject's pictures as the network takes them."""
-        if self.spec.source == "network":
-            return read_images(pictures, self.spec.image_size, self.context)
         return self.decoded(pictures.dataset.images(pictures.subject), pictures.digests)
 
     def decoded(self, images: Any, digests: Sequence[str]) -> NDArray[np.uint8]:
@@ -229,7 +244,7 @@ class Subject:
 
     @property
     def eigenvalues(self) -> NDArray[np.float64]:
-        """Variances of the targets, left and then right."""
+        """Variances of the targets, (2 k,), left and then right."""
         variances = [half.fit.explained_variance for half in self.hemispheres.values()]
         together: NDArray[np.float64] = np.concatenate(variances) / self.scale**2
         return together

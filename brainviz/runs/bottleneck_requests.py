@@ -9,7 +9,13 @@ from brainviz.config import cache_dir
 from brainviz.datasets.base import ALL_VERTICES, HEMISPHERES, Dataset
 from brainviz.datasets.index import DatasetIndex, test_picture_digests
 from brainviz.errors import SpecError
-from brainviz.runs.bottleneck_specs import BottleneckFields, BottleneckSpec, JointFeaturesSpec, PretrainingSpec
+from brainviz.runs.bottleneck_specs import (
+    BottleneckFields,
+    BottleneckSpec,
+    JointFeaturesSpec,
+    PretrainingSpec,
+    unused_fields,
+)
 from brainviz.runs.concept_requests import image_text_weights
 from brainviz.runs.concept_specs import ClipFields
 from brainviz.runs.fields import default_settings
@@ -23,12 +29,6 @@ from brainviz.runs.store import Store
 #: Lion moves every weight by the learning rate in every step, which a network's width adds up, and a single layer
 #: does not.
 LINEAR_RATE = 10.0
-
-#: What a variant leaves unused, and so at its default.
-UNUSED = {
-    "linear": ("leak", "bottleneck_width", "bottleneck_dropout", "leak_alpha", "leak_beta", "inference_noise"),
-    "no leak": ("leak_alpha", "leak_beta", "inference_noise"),
-}
 
 
 def bottleneck_spec(kind: str, place: Place, state: FeaturesSpec | None, values: Mapping[str, Any]) -> Spec:
@@ -90,10 +90,9 @@ def bottleneck_spec(kind: str, place: Place, state: FeaturesSpec | None, values:
 def _of_variant(own: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that a variant changes: defaults of what it leaves unused, and the linear one's own rate."""
     linear, leak = _is_on(own["linear"]), _is_on(own["leak"])
-    unused = UNUSED["linear"] if linear else () if leak else UNUSED["no leak"]
     fields = BottleneckFields.model_fields
     # What somebody asks for by name is refused where it means nothing; what a data set suggests is left out.
-    changed = {name: fields[name].default for name in unused if name not in chosen}
+    changed = {name: fields[name].default for name in unused_fields(linear=linear, leak=leak) if name not in chosen}
     if linear and "bottleneck_rate" not in chosen:
         changed["bottleneck_rate"] = LINEAR_RATE * float(own["bottleneck_rate"])
     return changed

@@ -21,6 +21,16 @@ from brainviz.runs.spec_base import (
 BOTTLENECK = "bottleneck"
 
 
+#: Fields of the leak, and of all that a linear model lacks.
+OF_LEAK = ("leak_alpha", "leak_beta", "inference_noise")
+OF_NETWORK = ("leak", "bottleneck_width", "bottleneck_dropout", *OF_LEAK)
+
+
+def unused_fields(*, linear: bool, leak: bool) -> tuple[str, ...]:
+    """Return the fields of a network that mean nothing for it, and so stay at their defaults."""
+    return OF_NETWORK if linear else () if leak else OF_LEAK
+
+
 class JointFeaturesSpec(ClipFields, NetworkFields, SplitFields, Spec):
     """Scores of several subjects' pictures on principal components that they have in common (methods, section 9)."""
 
@@ -131,14 +141,8 @@ class BottleneckFields(AreaFields):
         """Keep what a variant does not use at its default, so that it cannot make another run of the same one."""
         if self.hemi != "both":
             raise ValueError("a bottleneck network is of both hemispheres")
-        idle = {
-            "leak": self.linear,
-            "bottleneck_width": self.linear,
-            "bottleneck_dropout": self.linear,
-            **dict.fromkeys(("leak_alpha", "leak_beta", "inference_noise"), self.linear or not self.leak),
-        }
-        for name, unused in idle.items():
-            if unused and getattr(self, name) != BottleneckFields.model_fields[name].default:
+        for name in unused_fields(linear=self.linear, leak=self.leak):
+            if getattr(self, name) != BottleneckFields.model_fields[name].default:
                 raise ValueError(f"{name} means nothing {'for a linear model' if self.linear else 'without a leak'}")
         return self
 

@@ -47,7 +47,7 @@ def submission(spec: SubmissionSpec, context: Context) -> dict[str, Any]:
             found = (
                 _by_bottleneck(encoder, challenge, context)
                 if isinstance(encoder, BottleneckSpec)
-                else _by_ridge(encoder, pictures, challenge, context)
+                else _by_ridge(encoder, challenge, context)
             )
             for hemi, columns, values in found:
                 new = ~known[hemi][columns]
@@ -114,7 +114,7 @@ def _by_bottleneck(spec: BottleneckSpec, challenge: TestPictures, context: Conte
         yield hemi, np.asarray(run.array(f"vertices_{hemi}")), half @ axes + mean
 
 
-def _by_ridge(spec: EncodingSpec, pictures: Pictures, challenge: TestPictures, context: Context) -> Iterator[Predicted]:
+def _by_ridge(spec: EncodingSpec, challenge: TestPictures, context: Context) -> Iterator[Predicted]:
     """Fit the encoding model again, at the layers and penalties that it chose, with the test pictures beside.
 
     The components are found on the training pictures again: the scores of other pictures are not kept, nor what would
@@ -123,6 +123,7 @@ def _by_ridge(spec: EncodingSpec, pictures: Pictures, challenge: TestPictures, c
     from brainviz.encoding.pca import fit_pca
     from brainviz.encoding.ridge import prepare_ridge
 
+    pictures = open_pictures(spec, spec.features, context)  # divided as this encoder's are, whatever the others' are
     fitted = EncoderRun(spec, pictures, context)
     train = pictures.split.train
     backbone = open_state(spec.features, context)

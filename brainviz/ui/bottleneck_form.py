@@ -13,8 +13,7 @@ from brainviz.config import cache_dir, load_config
 from brainviz.datasets.base import HEMISPHERE_NAMES, HEMISPHERES, MIN_ROI_VERTICES
 from brainviz.models.backbones import COMPACT, NETWORKS, candidate_layers
 from brainviz.models.clip import CLIP_NETWORKS, default_clip_weights
-from brainviz.runs.bottleneck_requests import UNUSED
-from brainviz.runs.bottleneck_specs import FULL, BottleneckSpec
+from brainviz.runs.bottleneck_specs import FULL, BottleneckSpec, unused_fields
 from brainviz.runs.fields import STATES, TUNED, SettingField, default_settings, field_table
 from brainviz.runs.network_specs import RANDOM, UNTUNED
 from brainviz.runs.requests import make_spec
@@ -154,7 +153,8 @@ def settings_of(variant: str, values: Mapping[str, Any], *, asked_rate: bool) ->
     asked_rate : bool
         Whether the visitor changed the learning rate; the linear network has its own.
     """
-    unused = {*UNUSED.get(variant, ())} | ({"bottleneck_rate"} if variant == "linear" and not asked_rate else set())
+    unused = {*unused_fields(linear=variant == "linear", leak=variant != "no leak")}
+    unused |= {"bottleneck_rate"} if variant == "linear" and not asked_rate else set()
     switches = {**SWITCHES, **VARIANTS[variant]}
     return {name: value for name, value in {**values, **switches}.items() if name not in unused}
 

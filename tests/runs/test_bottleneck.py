@@ -476,6 +476,19 @@ def test_encoding_models_submit_what_they_were_tested_with(challenge: Dataset, a
     assert submission.result()["n_unpredicted"] == len(rest) + challenge.n_vertices("subj01", "rh")
 
 
+def test_encoders_of_a_submission_may_be_divided_differently(challenge: Dataset, ask: Ask, computed: Computed) -> None:
+    """Each is fitted again on its own training pictures."""
+    first, second = (
+        computed(ask("encoding", challenge, roi=roi, layers=("classifier",), n_bootstrap=100, split_seed=seed))
+        for roi, seed in (("FFA-1", 0), ("V1v", 1))
+    )
+    both, alone = submitted(challenge, computed, first, second), submitted(challenge, computed, second)
+    columns = second.array("columns")
+    mine, expected = (np.load(run.file("subj01/lh_pred_test.npy"))[:, columns] for run in (both, alone))
+    assert expected.any()
+    np.testing.assert_array_equal(mine, expected)
+
+
 def test_what_cannot_be_submitted_is_said(
     challenge: Dataset, ask: Ask, ask_for: Ask, computed: Computed, tiny_copy: Path
 ) -> None:
