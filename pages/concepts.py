@@ -43,7 +43,7 @@ first = spec.decoders[0]
 provenance = Provenance(
     source.key,
     ", ".join(spec.subject.split(SEPARATOR)),
-    tuple(first.roi.split(SEPARATOR)),
+    tuple(sorted({roi for decoder in spec.decoders for roi in decoder.roi.split(SEPARATOR)})),
     f"{first.test_share:.0%} held-out pictures, split seed {first.split_seed}",
     f"shared concepts, {first.embedding.clip_network}, eps {spec.eps:g}, {spec.min_participants} other participants",
     (run.id,) if run is not None and done else (),

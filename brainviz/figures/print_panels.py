@@ -444,7 +444,9 @@ class _Layout:
 
     def text(self, figure: Figure, x: float, y: float, text: str, **look: Any) -> None:
         """Write at a place in inches."""
-        figure.text(x / WIDTH, y / self.height, text, **{"color": INK, "ha": "center", "va": "center"} | look)
+        figure.text(
+            x / WIDTH, y / self.height, text, parse_math=False, **{"color": INK, "ha": "center", "va": "center"} | look
+        )
 
 
 def _outline_styles(names: Iterable[str]) -> dict[str, tuple[str, Any]]:

@@ -71,7 +71,7 @@ def small_maps(maps: Mapping[str, Mapping[str, NDArray[np.floating]]], scale: Sc
             if values is not None and values.shape != flat[hemi].sulcal_depth.shape:
                 raise SpecError(f"The map of {name} is not on {MESH}.", got=str(values.shape))
             _draw(axes, flat[hemi], values, painted)
-            axes.set_title(f"{name} {hemi}", fontsize=7, pad=1)
+            axes.set_title(f"{name} {hemi}", fontsize=7, pad=1, parse_math=False)
     if scale.kind != "categorical":
         bar = figure.colorbar(painted, cax=figure.add_axes((0.92, 0.2, 0.012, 0.6)))
         bar.set_label(scale.label, fontsize=7)

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from brainviz.datasets.base import ALL_VERTICES, HEMISPHERES
+from brainviz.datasets.base import ALL_VERTICES, HEMISPHERE_NAMES, HEMISPHERES, MIN_ROI_VERTICES
 from brainviz.datasets.texts import open_texts
-from brainviz.errors import SpecError
+from brainviz.errors import DatasetError, SpecError
 from brainviz.models.backbones import ResolvedWeights
 from brainviz.runs.concept_specs import ConceptsSpec, DecoderSpec, EmbeddingSpec, TextsSpec
 from brainviz.runs.fields import default_settings
-from brainviz.runs.places import Place, build, file_state
+from brainviz.runs.places import Place, build, file_state, has_roi, require_roi, roi_names
 from brainviz.runs.remembered import remember_texts, remember_weights
 from brainviz.runs.spec_base import SEPARATOR, Spec
 
@@ -29,7 +29,7 @@ def image_text_spec(kind: str, places: Sequence[Place], values: Mapping[str, Any
         One of `brainviz.runs.fields.IMAGE_TEXT_KINDS`.
     places : sequence of Place
         One per participant; several for ``"concepts"`` alone. Hemispheres left out are all there are, and ROIs left out
-        every vertex.
+        every vertex; of those named, each participant's are those that they have (`of_those_there`).
     values : mapping
         Settings by name.
 
@@ -46,8 +46,10 @@ def image_text_spec(kind: str, places: Sequence[Place], values: Mapping[str, Any
     if kind == "embedding":
         return _embedding(place, settings)
     if kind == "decoder":
-        return _decoder(place, settings, values)
-    decoders = sorted((_decoder(each, settings, values) for each in places), key=lambda decoder: decoder.subject)
+        return _decoder(of_those_there(places)[0], settings, values)
+    decoders = sorted(
+        (_decoder(each, settings, values) for each in of_those_there(places)), key=lambda decoder: decoder.subject
+    )
     if len(decoders) < 2:
         raise SpecError(
             "Concepts are shared by several participants.",
@@ -80,17 +82,59 @@ def _embedding(place: Place, settings: Mapping[str, Any]) -> EmbeddingSpec:
 
 
 def _decoder(place: Place, settings: Mapping[str, Any], chosen: Mapping[str, Any]) -> DecoderSpec:
-    hemispheres = place.dataset.hemispheres(place.subject)
-    whole = "both" if hemispheres == HEMISPHERES else hemispheres[0]
-    where = replace(place, hemi=place.hemi or whole, roi=place.roi or ALL_VERTICES)
-    where.areas()
     own = dict(settings)
     if "selection" not in chosen and "selection" not in place.dataset.defaults:
-        own["selection"] = usual_selection(where)
+        own["selection"] = usual_selection(place)
     if own["selection"] == "none" and "vertex_threshold" not in chosen:
         own.pop("vertex_threshold")  # a data set may suggest one, for those who choose vertices
-    about = {"dataset": place.index.fingerprint, "subject": place.subject, "hemi": where.hemi, "roi": where.roi}
+    about = {"dataset": place.index.fingerprint, "subject": place.subject, "hemi": place.hemi, "roi": place.roi}
     return build(DecoderSpec, {**own, **about}, embedding=_embedding(place, settings))
+
+
+def of_those_there(places: Sequence[Place]) -> list[Place]:
+    """Return each participant's place with those of the hemispheres and ROIs named that they have.
+
+    Many subjects lack a ROI, or have it in one hemisphere only: what the others have of it is still used.
+
+    Parameters
+    ----------
+    places : sequence of Place
+        Of one data set, with the same hemispheres and ROIs named.
+
+    Raises
+    ------
+    DatasetError
+        A ROI that no participant has with enough vertices, or a participant who has none of those named.
+    """
+    roi, hemi = places[0].roi, places[0].hemi
+    names = roi_names(roi or ALL_VERTICES)
+    asked = HEMISPHERES if hemi in (None, "", "both") else (hemi,)
+    there = {
+        place.subject: [
+            (side, name) for side in asked for name in names if has_roi(place.dataset, place.subject, side, name)
+        ]
+        for place in places
+    }
+    known = {name for areas in there.values() for _, name in areas}
+    for name in names:
+        if name not in known:
+            require_roi(places[0].dataset, places[0].subject, asked[0], name)
+    for place in places:
+        if not there[place.subject]:
+            raise DatasetError(
+                f"{place.subject} has none of the ROIs named.",
+                got=f"{', '.join(names)} in {' and '.join(HEMISPHERE_NAMES[side] for side in asked)}",
+                expected=f"at least one of {MIN_ROI_VERTICES} vertices",
+                mend=f"leave {place.subject} out, or name other ROIs as well.",
+            )
+    return [_narrowed(place, there[place.subject]) for place in places]
+
+
+def _narrowed(place: Place, areas: Sequence[tuple[str, str]]) -> Place:
+    """Return the place with the hemispheres and ROIs that occur in these areas."""
+    hemispheres, rois = sorted({hemi for hemi, _ in areas}), sorted({roi for _, roi in areas})
+    hemi = "both" if len(hemispheres) > 1 else hemispheres[0]
+    return replace(place, hemi=hemi, roi=SEPARATOR.join(rois))
 
 
 def usual_selection(place: Place) -> str:

@@ -88,7 +88,11 @@ class DecoderSpec(AreaFields, SplitFields, Spec):
         1000, "Candidates", "held-out pictures among which one is looked for, at most", group="decoder", ge=2
     )
     ridge_alphas: tuple[float, ...] = setting(
-        tuple(10.0**k for k in range(0, 7)), "Ridge penalties", "of the baseline", group="decoder", min_length=1
+        tuple(10.0**k for k in range(0, 8)),
+        "Ridge penalties",
+        "of the baseline, each embedding dimension's chosen by leaving out one training picture at a time",
+        group="decoder",
+        min_length=1,
     )
     n_bootstrap: int = setting(
         1000, "Bootstrap samples", "resamples of the held-out pictures", group="decoder", ge=100, le=100_000

@@ -13,7 +13,7 @@ from brainviz.errors import DatasetError
 from brainviz.runs.concept_specs import DecoderSpec
 from brainviz.runs.context import MIN_TEST_PICTURES, Context, Pictures, open_pictures, read_together, standardised
 from brainviz.runs.embed import read_embeddings
-from brainviz.runs.places import require_roi
+from brainviz.runs.places import has_roi, require_roi
 from brainviz.runs.store import write_array
 
 #: Files: weights (v, p), bias (p,), means over the even and the odd seeds (2, v, p).
@@ -32,7 +32,7 @@ CANDIDATES, RANKS, RIDGE_RANKS = "candidates.npy", "ranks.npy", "ranks_ridge.npy
 #: Published places (methods, section 8).
 PLACES = (1, 5, 10, 50, 100, 500)
 
-#: Folds of the cross-validations inside the training pictures.
+#: Folds of the cross-validation inside the training pictures that vertices are chosen by.
 FOLDS = 5
 
 
@@ -70,7 +70,8 @@ def decoder(spec: DecoderSpec, context: Context) -> dict[str, Any]:
         return found
 
     # Only now that the data are known to be good: torch takes seconds.
-    from brainviz.encoding.ridge import fit_ridge, predict
+    from sklearn.linear_model import RidgeCV
+
     from brainviz.models.decoder import decode
     from brainviz.training.decoding import fit_decoders
 
@@ -97,18 +98,11 @@ def decoder(spec: DecoderSpec, context: Context) -> dict[str, Any]:
     write_array(context.path / "loss.npy", np.stack([fit.loss_iterations, fit.loss]))
 
     context.progress("ridge baseline")(0, 1)
-    ridge = fit_ridge(
-        responses[train],
-        embeddings[train_rows],
-        spec.ridge_alphas,
-        FOLDS,
-        seed=spec.seed,
-        extend=True,
-        device=context.device,
-    )
+    # By leaving one picture out: a single decomposition, where folds of so many vertices take one each.
+    ridge = RidgeCV(spec.ridge_alphas, alpha_per_target=True).fit(responses[train], embeddings[train_rows])
     held_out = responses[len(train) :]
     decoded = decode(held_out, fit.weight, fit.bias)
-    by_ridge = _unit(predict(ridge, held_out))
+    by_ridge = _unit(ridge.predict(held_out))
     write_array(context.path / DECODED, decoded)
     write_array(context.path / DECODED_BY_RIDGE, by_ridge)
     return (
@@ -116,6 +110,7 @@ def decoder(spec: DecoderSpec, context: Context) -> dict[str, Any]:
         | _retrieval(spec, context, decoded, by_ridge, embeddings[rows])
         | {
             "loss": float(fit.loss[-1]),
+            "ridge_at_edge": float(np.isin(ridge.alpha_, [spec.ridge_alphas[0], spec.ridge_alphas[-1]]).mean()),
             "seconds_of_training": fit.seconds,
             "seeds_at_a_time": fit.seeds_per_group,
         }
@@ -185,12 +180,13 @@ def _vertices(
 ) -> tuple[Vertices, int, int]:
     """Return the vertices that are used, how many were looked at, and how many of these are constant in training."""
     parts, considered, constant = [], 0, 0
+    areas = [(hemi, roi) for hemi, roi in spec.areas if has_roi(pictures.dataset, spec.subject, hemi, roi)]
+    if not areas:
+        require_roi(pictures.dataset, spec.subject, *spec.areas[0])
     for side, hemi in enumerate(HEMISPHERES):
-        rois = [roi for where, roi in spec.areas if where == hemi]
+        rois = [roi for where, roi in areas if where == hemi]
         if not rois:
             continue
-        for roi in rois:
-            require_roi(pictures.dataset, spec.subject, hemi, roi)
         columns, responses = read_together(pictures, hemi, rois)
         still = _constant(responses, pictures.split.train)
         value = _chosen_by(spec, pictures, hemi, columns, responses, embeddings, context)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from brainviz.config import load_config
-from brainviz.datasets.base import HEMISPHERE_NAMES, HEMISPHERES, MIN_ROI_VERTICES, Dataset
+from brainviz.datasets.base import ALL_VERTICES, HEMISPHERE_NAMES, HEMISPHERES, MIN_ROI_VERTICES, Dataset
 from brainviz.errors import DatasetError, SpecError
 from brainviz.runs.spec_base import SEPARATOR, Spec
 from brainviz.runs.specs import spec_error
@@ -49,13 +49,18 @@ class Place:
                 expected=", ".join(here),
                 mend="name that hemisphere.",
             )
-        rois = sorted({name.strip() for name in self.roi.split(SEPARATOR)} - {""})
-        areas = [(hemi, roi) for hemi in hemispheres for roi in rois]
-        if not areas:
-            raise SpecError("No ROI is named.", got=repr(self.roi), mend="name at least one.")
+        areas = [(hemi, roi) for hemi in hemispheres for roi in roi_names(self.roi)]
         for hemi, roi in areas:
             require_roi(self.dataset, self.subject, hemi, roi)
         return areas
+
+
+def roi_names(roi: str) -> list[str]:
+    """Return the names in a list with commas, sorted, each once; raise `SpecError` if there is none."""
+    names = sorted({name.strip() for name in roi.split(SEPARATOR)} - {""})
+    if not names:
+        raise SpecError("No ROI is named.", got=repr(roi), mend="name at least one.")
+    return names
 
 
 def build(cls: type[AnySpecClass], settings: Mapping[str, Any], **nested: Any) -> AnySpecClass:
@@ -95,6 +100,16 @@ def require_roi(dataset: Dataset, subject: str, hemi: str, roi: str) -> None:
             expected=f"at least {MIN_ROI_VERTICES}",
             mend="choose a larger ROI, or a union such as V1.",
         )
+
+
+def has_roi(dataset: Dataset, subject: str, hemi: str, roi: str) -> bool:
+    """Return whether the subject has the ROI in this hemisphere, with enough vertices for an analysis."""
+    if hemi not in dataset.hemispheres(subject):
+        return False
+    if roi == ALL_VERTICES:
+        return dataset.n_vertices(subject, hemi) >= MIN_ROI_VERTICES
+    mask = dataset.rois(subject, hemi).get(roi)
+    return mask is not None and int(mask.sum()) >= MIN_ROI_VERTICES
 
 
 def require_pictures(index: DatasetIndex, subject: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,42 +80,34 @@ def concepts(spec: ConceptsSpec, context: Context) -> dict[str, Any]:
             mend="lower the threshold by which vertices are chosen, or choose them by encoding.",
         )
     from brainviz.analyses.concept_measures import participant_vectors
-    from brainviz.analyses.concepts import NOISE, cluster_shared, concept_vectors, expand_within
+    from brainviz.analyses.concepts import NOISE, concept_vectors
 
-    shared = cluster_shared(
-        points.vectors,
-        points.who,
-        spec.eps,
-        spec.min_participants,
-        device=context.device,
-        progress=context.progress("clustering"),
+    labels, stage = _in_two_stages(
+        spec, points.vectors, points.who, spec.min_participants, context.device, context.progress("clustering")
     )
-    labels = shared.labels
-    if spec.expansion > 0 and shared.n_clusters:
-        labels = by_size(expand_within(points.vectors, points.who, labels, spec.radius, device=context.device))
-    stage = np.where(labels == NOISE, 0, np.where(shared.core, 1, np.where(shared.labels != NOISE, 2, 3)))
     directions = concept_vectors(points.vectors, labels)
     own = participant_vectors(points.vectors, points.who, labels, len(spec.decoders))
+    texts = np.asarray(read_embeddings(context.finished(spec.described_by)))
     for name, values in (
         (WHO, points.who),
         (POINT_SIDES, points.sides),
         (POINT_COLUMNS, points.columns),
         (LABELS, labels),
-        (STAGE, stage.astype(np.int8)),
+        (STAGE, stage),
         (DIRECTIONS, directions.astype(np.float32)),
         (OWN_DIRECTIONS, own.astype(np.float32)),
+        (TEXT_SIMILARITY, (directions @ texts.T).astype(np.float32)),
     ):
         write_array(context.path / name, values)
     evidence_r, n_held_out = _pictures(spec, context, decoders, directions)
-    texts = np.asarray(read_embeddings(context.finished(spec.described_by)))
-    write_array(context.path / TEXT_SIMILARITY, (directions @ texts.T).astype(np.float32))
     table = _concept_table(points, labels, stage, directions, own)
-    for row, r in zip(table, evidence_r, strict=True):
-        row["evidence_r"] = r
-    for row, kept in zip(table, _left_out(spec, context, points, directions), strict=True):
-        row["left_out"] = kept
-    for row, again in zip(table, _reseeded(points, labels), strict=True):
-        row["reseeded"] = again
+    for name, measure in (
+        ("evidence_r", evidence_r),
+        ("left_out", _left_out(spec, context, points, directions)),
+        ("reseeded", _reseeded(points, labels)),
+    ):
+        for row, value in zip(table, measure, strict=True):
+            row[name] = value
     write_table(context, CONCEPTS, table)
     _scan(spec, context, points)
     _map(spec, context, points, labels)
@@ -124,7 +116,7 @@ def concepts(spec: ConceptsSpec, context: Context) -> dict[str, Any]:
         "n_concepts": len(directions),
         "n_noise": int((labels == NOISE).sum()),
         "n_points": n,
-        "n_core": int(shared.core.sum()),
+        "n_core": int((stage == 1).sum()),
         "n_second_stage": int((stage == 3).sum()),
         "share_in_concepts": float((labels != NOISE).mean()),
         "largest": max((row["n_vertices"] for row in table), default=0) / n,
@@ -135,6 +127,25 @@ def concepts(spec: ConceptsSpec, context: Context) -> dict[str, Any]:
         "n_held_out": n_held_out,
         "radius": spec.radius,
     }
+
+
+def _in_two_stages(
+    spec: ConceptsSpec,
+    vectors: NDArray[np.float32],
+    who: NDArray[np.int64],
+    min_participants: int,
+    device: str,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+    """Return every point's concept, -1 for none, after both stages, and what it is to it (number in `STAGES`)."""
+    from brainviz.analyses.concepts import NOISE, cluster_shared, expand_within
+
+    first = cluster_shared(vectors, who, spec.eps, min_participants, device=device, progress=progress)
+    labels = first.labels
+    if spec.expansion > 0 and first.n_clusters:
+        labels = by_size(expand_within(vectors, who, labels, spec.radius, device=device))
+    stage = np.where(labels == NOISE, 0, np.where(first.core, 1, np.where(first.labels != NOISE, 2, 3)))
+    return labels, stage.astype(np.int8)
 
 
 def by_size(labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -248,13 +259,13 @@ def _concept_table(
 def _left_out(
     spec: ConceptsSpec, context: Context, points: Points, directions: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Cluster again without each participant; return how well each concept is found again, (K,).
+    """Cluster again, in both stages, without each participant; return how well each concept is found again, (K,).
 
     Mean over those left out of the best cosine with a concept found without them; none found counts as 0. NaN where
     nobody can be left out.
     """
     from brainviz.analyses.concept_measures import best_matches
-    from brainviz.analyses.concepts import cluster_shared, concept_vectors
+    from brainviz.analyses.concepts import concept_vectors
 
     participants = np.unique(points.who)
     if not spec.leave_one_out or len(participants) < 3 or not len(directions):
@@ -263,14 +274,11 @@ def _left_out(
     for done, left_out in enumerate(participants):
         context.progress("leaving participants out")(done, len(participants))
         rest = points.who != left_out
-        again = cluster_shared(
-            points.vectors[rest],
-            points.who[rest],
-            spec.eps,
-            min(spec.min_participants, len(participants) - 2),
-            device=context.device,
+        vectors, who = points.vectors[rest], points.who[rest]
+        labels, _ = _in_two_stages(
+            spec, vectors, who, min(spec.min_participants, len(participants) - 2), context.device
         )
-        found.append(np.nan_to_num(best_matches(directions, concept_vectors(points.vectors[rest], again.labels))[0]))
+        found.append(np.nan_to_num(best_matches(directions, concept_vectors(vectors, labels))[0]))
     mean: NDArray[np.float64] = np.mean(found, axis=0)
     return mean
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import streamlit as st
 
 from brainviz.config import cache_dir, load_config
-from brainviz.datasets.base import ALL_VERTICES, HEMISPHERES, MIN_ROI_VERTICES
+from brainviz.datasets.base import ALL_VERTICES, HEMISPHERE_NAMES, HEMISPHERES, MIN_ROI_VERTICES
 from brainviz.datasets.texts import text_names
 from brainviz.models.clip import CLIP_NETWORKS, default_clip_weights
 from brainviz.runs.concept_requests import usual_selection
 from brainviz.runs.concept_specs import ConceptsSpec
 from brainviz.runs.fields import default_settings, field_table
-from brainviz.runs.places import Place
+from brainviz.runs.places import Place, has_roi
 from brainviz.runs.requests import make_spec
 from brainviz.runs.spec_base import SEPARATOR
 from brainviz.ui.binding import bound, follow, say_unknown
@@ -60,10 +61,8 @@ def require_concepts(source: Source) -> Choice:
         del values["selection"]  # each participant's own usual one: not all may have a noise ceiling
     elif values["selection"] == "none":
         values.pop("vertex_threshold")
-    hemi = "both" if tuple(hemispheres) == HEMISPHERES else hemispheres[0]
-    return _choice(
-        source.index.fingerprint, str(cache_dir()), tuple(participants), hemi, SEPARATOR.join(rois), values, source
-    )
+    picked = (tuple(participants), tuple(hemispheres), tuple(rois))
+    return _choice(source.index.fingerprint, str(cache_dir()), picked, values, source)
 
 
 def chosen_spec(choice: Choice) -> ConceptsSpec:
@@ -78,15 +77,26 @@ def chosen_spec(choice: Choice) -> ConceptsSpec:
 def _choice(
     fingerprint: str,
     cache: str,
-    participants: tuple[str, ...],
-    hemi: str,
-    rois: str,
+    picked: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]],
     values: dict[str, Any],
     _source: Source,
 ) -> Choice:
-    subject = SEPARATOR.join(participants)
-    spec = make_spec("concepts", _source.dataset, _source.index, subject=subject, hemi=hemi, roi=rois, **values)
-    return Choice((("concepts", spec),), ())
+    participants, hemispheres, rois = picked
+    spec = make_spec(
+        "concepts",
+        _source.dataset,
+        _source.index,
+        subject=SEPARATOR.join(participants),
+        hemi="both" if hemispheres == HEMISPHERES else hemispheres[0],
+        roi=SEPARATOR.join(rois),
+        **values,
+    )
+    left_out = (
+        f"{roi} of {subject} in the {HEMISPHERE_NAMES[hemi]}"
+        for subject, hemi, roi in product(participants, hemispheres, rois)
+        if not has_roi(_source.dataset, subject, hemi, roi)
+    )
+    return Choice((("concepts", spec),), tuple(left_out))
 
 
 def _usual_selection(source: Source, subject: str) -> str:
@@ -119,7 +129,7 @@ def _pick_rois(source: Source, participants: list[str]) -> list[str]:
         options,
         default=[ALL_VERTICES],
         **bound("concept_roi"),
-        help="Where vertices are taken from: every vertex, or some ROIs, which every participant must have.",
+        help="Where vertices are taken from: every vertex, or those of some ROIs that a participant has.",
         width=PIXELS,
     )
 

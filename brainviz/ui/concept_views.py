@@ -173,16 +173,23 @@ def show_decoders(shown: ConceptResults) -> None:
     st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="retrieval", alt="Held-out pictures found")
     st.caption(
         "Share of held-out pictures whose own embedding is among the k nearest to what is decoded from the responses "
-        "to them. Intervals: bootstrap over pictures. Ridge: linear regression to the embedding, its penalty "
-        "cross-validated inside the training pictures."
+        "to them. Intervals: bootstrap over pictures. Ridge: linear regression to the embedding, every "
+        "dimension's penalty chosen by leaving out one training picture at a time."
     )
     figure_downloads("Retrieval", table, figure, shown.spec.decoders, shown.stem, shown.provenance)
     facts = pd.DataFrame([_decoder_facts(subject, runs[subject], results[subject]) for subject in runs])
-    st.dataframe(facts, hide_index=True)
-    curves = {subject: run.array("loss").T for subject, run in runs.items() if "loss.npy" in run.manifest()["files"]}
+    edge = {"ridge penalties at their grid's edge": st.column_config.NumberColumn(format="percent")}
+    st.dataframe(facts, hide_index=True, column_config=edge)
+    curves = {subject: run.array("loss") for subject, run in runs.items() if "loss.npy" in run.manifest()["files"]}
     if curves:
-        losses = loss_curves(curves, shown.provenance, order=shown.subjects)
+        losses = loss_curves(
+            {subject: curve.T for subject, curve in curves.items()}, shown.provenance, order=shown.subjects
+        )
         st.plotly_chart(losses, config=PLOTLY_CONFIG, theme=None, key="decoder_loss", alt="Training loss of decoders")
+        points = pd.concat(
+            [pd.DataFrame({"subject": subject, "iteration": x, "loss": y}) for subject, (x, y) in curves.items()]
+        )
+        figure_downloads("Loss", points, losses, shown.spec.decoders, shown.stem, shown.provenance)
 
 
 def _decoder_facts(subject: str, run: Run, result: dict[str, object]) -> dict[str, object]:
@@ -198,6 +205,7 @@ def _decoder_facts(subject: str, run: Run, result: dict[str, object]) -> dict[st
         "pictures trained on": result["n_train"],
         "held out": result["n_test"],
         "seeds": spec.n_seeds,
+        "ridge penalties at their grid's edge": result.get("ridge_at_edge"),
         "run": run.id,
     }
 
@@ -220,6 +228,9 @@ def show_table(shown: ConceptResults) -> None:
         "pictures' own."
     )
     download("Table, CSV", lambda: csv_text(table, shown.provenance), f"{shown.stem}.csv", key="csv_concepts")
-    largest = np.asarray(shown.directions[:MOST_COMPARED])
-    figure = concept_matrix(largest @ largest.T, table["name"].tolist()[:MOST_COMPARED], shown.provenance)
+    largest, names = np.asarray(shown.directions[:MOST_COMPARED]), table["name"].tolist()[:MOST_COMPARED]
+    cosines = largest @ largest.T
+    figure = concept_matrix(cosines, names, shown.provenance)
     st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="concept_matrix", alt="Cosines between concepts")
+    matrix = pd.concat([pd.Series(names, name="concept"), pd.DataFrame(cosines, columns=names)], axis=1)
+    figure_downloads("Cosines", matrix, figure, [shown.spec], shown.stem, shown.provenance)

@@ -11,7 +11,7 @@ import streamlit as st
 
 from brainviz.errors import BrainvizError
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|<>~$:-])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|<>~$&:-])")
 
 
 def plain(text: str) -> str:

@@ -23,7 +23,7 @@ from brainviz.runs.estimate import estimate_seconds, missing
 from brainviz.runs.fields import IMAGE_TEXT_KINDS
 from brainviz.runs.remembered import load_texts, memo_dir, weights_path
 from brainviz.runs.requests import make_spec
-from brainviz.runs.spec_base import Spec
+from brainviz.runs.spec_base import CODE_VERSIONS, Spec
 from brainviz.runs.store import Run, Store
 
 Ask = Callable[..., Any]
@@ -87,9 +87,33 @@ def test_hemispheres_and_rois_left_out_are_all(ask: Ask) -> None:
 
 def test_the_only_hemisphere_is_all_there_is(ask: Ask, changed: Callable[..., Dataset]) -> None:
     one_sided = changed(top='hemispheres = ["rh"]')
-    assert ask("decoder", one_sided, subject="subj01").areas == (("rh", "all"),)
-    with pytest.raises(SpecError, match="one hemisphere only"):
-        ask("decoder", one_sided, subject="subj01", hemi="both")
+    for hemi in ("", "rh", "both"):
+        assert ask("decoder", one_sided, subject="subj01", hemi=hemi).areas == (("rh", "all"),)
+    with pytest.raises(DatasetError, match="no responses for hemisphere 'lh'"):
+        ask("decoder", one_sided, subject="subj01", hemi="lh")
+
+
+def test_every_participants_rois_are_those_of_the_named_that_they_have(
+    ask: Ask, changed: Callable[..., Dataset]
+) -> None:
+    lacking = changed()
+    masks = lacking.root / "subj02/roi_masks"
+    for hemi in ("lh", "rh"):
+        file = masks / f"{hemi}.floc-faces_challenge_space.npy"
+        labels = np.load(file)
+        labels[:] = 0
+        np.save(file, labels)
+    lacking = open_dataset(lacking.root)
+    before = {decoder.subject: decoder.areas for decoder in ask("concepts", roi="PPA,FFA-1").decoders}
+    after = {decoder.subject: decoder.areas for decoder in ask("concepts", lacking, roi="PPA,FFA-1").decoders}
+    assert after.pop("subj02") == (("lh", "PPA"), ("rh", "PPA"))
+    assert after.items() <= before.items()
+    with pytest.raises(DatasetError, match="subj02 has none of the ROIs named"):
+        ask("concepts", lacking, roi="FFA-1")
+    with pytest.raises(DatasetError, match="no ROI 'V9'"):
+        ask("concepts", roi="PPA,V9")
+    with pytest.raises(SpecError, match="No ROI is named"):
+        ask("concepts", roi=",")
 
 
 def test_the_data_set_suggests_network_and_settings(ask: Ask) -> None:
@@ -152,7 +176,7 @@ def test_the_same_request_is_the_same_run_in_any_order(ask: Ask) -> None:
         {"roi": "PPA, FFA-1,PPA"},
         {"scanned_eps": (0.6, 0.4, 0.6)},
         {"scanned_eps": "0.60,0.4"},
-        {"ridge_alphas": "1e6,1e5,1e4,1000,100,10,1,1"},
+        {"ridge_alphas": "1e7,1e6,1e5,1e4,1000,100,10,1,1"},
         {"eps": "0.40"},
     ):
         values = {"subject": "subj01,subj02,subj03", "hemi": "both", "roi": "FFA-1,PPA", "scanned_eps": "0.4,0.6"}
@@ -347,4 +371,5 @@ def test_kinds_and_labels(ask: Ask) -> None:
     assert decoder.label == "subj01 both all, 2 seeds"
     assert decoder.embedding.label == "subj01 clip_compact"
     assert spec.described_by.label == "demo-words, clip_compact"
-    assert np.all([part.version == 1 for part in (spec, decoder, decoder.embedding, spec.described_by)])
+    for part in (spec, decoder, decoder.embedding, spec.described_by):
+        assert part.version == CODE_VERSIONS[part.kind]

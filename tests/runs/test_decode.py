@@ -16,7 +16,6 @@ from brainviz.datasets import open_dataset
 from brainviz.datasets.base import Dataset
 from brainviz.datasets.index import build_index
 from brainviz.datasets.splits import Split, split_pictures
-from brainviz.encoding.ridge import assign_folds
 from brainviz.errors import DatasetError
 from brainviz.runs.decode import (
     BIAS,
@@ -25,7 +24,6 @@ from brainviz.runs.decode import (
     COLUMNS,
     DECODED,
     DECODED_BY_RIDGE,
-    FOLDS,
     HALVES,
     RANKS,
     RIDGE_RANKS,
@@ -325,31 +323,28 @@ def test_the_retrieval_table_is_what_one_counts(finish_concepts: Finish) -> None
     )
 
 
-def test_the_baseline_is_scikit_learns_ridge(finish_concepts: Finish, shared_dataset: Dataset) -> None:
-    run = finish_concepts(**QUICK, ridge_alphas="100,1000,10000,100000", seed=2)
-    responses, train, test = responses_by_picture(run, shared_dataset)
+def test_the_baseline_is_ridge_with_penalties_from_leaving_pictures_out(
+    finish_concepts: Finish, shared_dataset: Dataset
+) -> None:
+    """Every dimension has the penalty with the smallest error over training pictures left out one at a time."""
+    run = finish_concepts(**QUICK, ridge_alphas="100,1000,10000", seed=2)
+    responses, train, _ = responses_by_picture(run, shared_dataset)
     _, digests = split_of(shared_dataset, run)
     of = dict(zip(digests, read_embeddings(Store().run_of(run.spec.dependencies()[0])), strict=True))
     X, Y = responses[: len(train)].astype(np.float64), np.stack([of[digest] for digest in train]).astype(np.float64)
-    fold, alphas = assign_folds(len(train), FOLDS, None, 2), 10.0 ** np.arange(-3, 11)
-    r = np.zeros((len(alphas), Y.shape[1]))
+    alphas = np.array([100.0, 1000.0, 10000.0])
+    errors = np.zeros((len(alphas), Y.shape[1]))
     for number, alpha in enumerate(alphas):
-        for k in range(FOLDS):
-            predicted = Ridge(alpha=alpha).fit(X[fold != k], Y[fold != k]).predict(X[fold == k])
-            r[number] += [np.corrcoef(a, b)[0, 1] / FOLDS for a, b in zip(predicted.T, Y[fold == k].T, strict=True)]
-    # The grid grows at an edge that more than 5 % choose, a decade at a time.
-    low, high = 5, 9
-    while low > 0 and np.mean(r[low:high].argmax(axis=0) == 0) > 0.05:
-        low -= 1
-    while high < len(alphas) and np.mean(r[low:high].argmax(axis=0) == high - low - 1) > 0.05:
-        high += 1
-    best = alphas[low:high][r[low:high].argmax(axis=0)]
-    expected = np.stack(
-        [Ridge(alpha=a).fit(X, y).predict(responses[len(train) :]) for a, y in zip(best, Y.T, strict=True)], axis=1
-    )
+        for left_out in range(len(X)):
+            others = np.arange(len(X)) != left_out
+            errors[number] += (
+                Ridge(alpha=alpha).fit(X[others], Y[others]).predict(X[[left_out]])[0] - Y[left_out]
+            ) ** 2
+    best = alphas[errors.argmin(axis=0)]
+    expected = Ridge(alpha=best).fit(X, Y).predict(responses[len(train) :])
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    np.testing.assert_allclose(load(run, DECODED_BY_RIDGE), expected, atol=2e-3)
-    assert len(test) == len(expected)
+    np.testing.assert_allclose(load(run, DECODED_BY_RIDGE), expected, atol=1e-4)
+    assert run.result()["ridge_at_edge"] == pytest.approx(np.mean(best != 1000))
 
 
 def test_too_few_distinct_held_out_pictures_are_told(finish_concepts: Finish, copy: Path) -> None:

@@ -284,6 +284,8 @@ def test_leaving_one_out_by_hand(finish_concepts: Finish, settings: dict[str, An
         rest = who != left_out
         # Three are left: a vertex has two others at most.
         again = cluster_shared(vectors[rest], who[rest], spec.eps, min(spec.min_participants, 2)).labels
+        if spec.expansion:
+            again = expand_within(vectors[rest], who[rest], again, spec.eps + spec.expansion)
         others = directions_of(vectors[rest], again)
         cosines.append((directions_of(vectors, labels) @ others.T).max(axis=1))
     np.testing.assert_allclose(table(run, CONCEPTS)["left_out"], np.mean(cosines, axis=0), atol=1e-6)

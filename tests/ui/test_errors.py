@@ -6,7 +6,7 @@ from brainviz.ui.errors import plain
 
 
 def test_plain_text_stays_plain() -> None:
-    assert plain("a_b*c [x](y) `z`") == r"a\_b\*c \[x\]\(y\) \`z\`"
+    assert plain("a_b*c [x](y) `z` &lt;") == r"a\_b\*c \[x\]\(y\) \`z\` \&lt;"
 
 
 def test_an_error_is_shown_and_ends_the_block() -> None:
