@@ -13,7 +13,10 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from brainviz.datasets.images import cut_out, decode, squeezed
-from brainviz.figures.lateralization import index_distribution, index_dots, overlay_grid, position_maps
+from brainviz.figures.laterality_distribution import index_distribution
+from brainviz.figures.laterality_dots import index_dots
+from brainviz.figures.overlays import overlay_grid
+from brainviz.figures.position_maps import position_maps
 from brainviz.figures.style import PLOTLY_CONFIG
 from brainviz.runs.lateralize import INDEX, MAPS, POSITIONS, ROWS, SCALES, TARGETS, read_maps
 from brainviz.runs.network_specs import UNTUNED

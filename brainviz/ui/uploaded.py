@@ -12,7 +12,7 @@ import streamlit as st
 
 from brainviz.datasets.uploads import MOST_BYTES, decode_upload
 from brainviz.errors import BrainvizError
-from brainviz.figures.lateralization import overlay_grid
+from brainviz.figures.overlays import overlay_grid
 from brainviz.figures.style import PLOTLY_CONFIG
 from brainviz.runs.picture import LIKELIEST, PictureMaps, attribute_picture
 from brainviz.runs.specs import ClassificationSpec

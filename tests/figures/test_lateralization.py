@@ -11,15 +11,10 @@ import pytest
 from PIL import Image
 
 from brainviz.errors import SpecError
-from brainviz.figures.lateralization import (
-    MAP_SIDE,
-    QUANTITIES,
-    STEPS,
-    index_distribution,
-    index_dots,
-    overlay_grid,
-    position_maps,
-)
+from brainviz.figures.laterality_distribution import index_distribution
+from brainviz.figures.laterality_dots import QUANTITIES, index_dots
+from brainviz.figures.overlays import MAP_SIDE, STEPS, overlay_grid
+from brainviz.figures.position_maps import position_maps
 from brainviz.figures.style import HEMISPHERE_COLOURS, INK, MUTED, Provenance
 
 METHODS = ("contrastive", "untuned", "random")
