@@ -12,26 +12,20 @@ scripts/train_compact.py use. About a quarter of an hour on two cores:
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import multiprocessing
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
-from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brainviz.datasets.demo.drawing import draw_scene
 from brainviz.datasets.demo.scenes import CATEGORIES, KINDS, Scene
 from brainviz.models.backbones import load_backbone, resolve_weights
-from brainviz.models.compact import COMPACT_INPUT_SIZE
 from brainviz.models.compact_clip import (
     CONTEXT,
     DIMENSIONS,
@@ -43,10 +37,17 @@ from brainviz.models.compact_clip import (
     scene_of,
     short_caption,
 )
-from scripts.train_compact import learning_rate, normalised
+from scripts.compact_training import (
+    PROCESSES,
+    normalised,
+    options,
+    picture_of,
+    set_learning_rate,
+    store_record,
+    store_weights,
+)
 
 TRAINING_SEED, HELD_OUT_SEED = 21, 22
-PROCESSES = 2
 #: Full captions are matched among this many pictures.
 RETRIEVED_FROM = 1000
 #: CLIP's limit of the learned scale, 1 / temperature.
@@ -56,8 +57,7 @@ MAX_SCALE = 100.0
 def drawn(key: tuple[int, int]) -> tuple[Scene, NDArray[np.uint8]]:
     """Return the scene of (seed, number) and its picture at the network's input size, as the demo's are resized."""
     scene = scene_of(*key)
-    picture = draw_scene(scene).resize((COMPACT_INPUT_SIZE, COMPACT_INPUT_SIZE), Image.Resampling.BILINEAR)
-    return scene, np.asarray(picture)
+    return scene, picture_of(scene)
 
 
 def drawn_scenes(seed: int, count: int) -> tuple[list[Scene], Tensor]:
@@ -136,8 +136,7 @@ def train(
         began, losses = time.monotonic(), []
         order = rng.permutation(len(images))
         for step in range(steps):
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate((epoch * steps + step) / (settings.epochs * steps), settings.learning_rate)
+            set_learning_rate(optimiser, (epoch * steps + step) / (settings.epochs * steps), settings.learning_rate)
             rows = order[step * settings.batch_size : (step + 1) * settings.batch_size]
             short = numbered([short_caption(scenes[row], rng) for row in rows], number_of)
             long = full[rows[: len(rows) // 2]]  # half of them: they cost the most, and are learned the fastest
@@ -205,18 +204,8 @@ def measures(
 
 def main() -> None:
     """Draw, train, store the weights as float16, and record what the stored weights reach."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default_out = Path(__file__).resolve().parents[1] / "brainviz/models/weights"
-    parser.add_argument("--out", type=Path, default=default_out)
-    parser.add_argument("--pictures", type=int, default=30_000)
-    parser.add_argument("--held-out", type=int, default=4_000)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--weight-decay", type=float, default=1e-2)
-    parser.add_argument("--dropout", type=float, default=0.1)
+    parser = options(__doc__, learning_rate=1e-3, weight_decay=1e-2, dropout=0.1)
     parser.add_argument("--asked-weight", type=float, default=20.0, help="of the loss of single nouns")
-    parser.add_argument("--seed", type=int, default=0)
     settings = parser.parse_args()
 
     began = time.monotonic()
@@ -224,23 +213,11 @@ def main() -> None:
     number_of = {word: number for number, word in enumerate(words, start=1)}
     network = train(*drawn_scenes(TRAINING_SEED, settings.pictures), number_of, settings)
     path = settings.out / "clip_compact.safetensors"
-    save_file({name: value.half().contiguous() for name, value in network.state_dict().items()}, path)
-    path.chmod(0o644)  # safetensors makes files that only their owner can read
-    network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
-    record = {
-        "network": "clip_compact",
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "held_out": measures(network, *drawn_scenes(HELD_OUT_SEED, settings.held_out), number_of),
-        "dimensions": DIMENSIONS,
-        "input_size": COMPACT_INPUT_SIZE,
-        "settings": {name: value for name, value in vars(settings).items() if name != "out"},
-        "seeds": {"training": TRAINING_SEED, "held_out": HELD_OUT_SEED},
-        "torch": torch.__version__,
-        "minutes": round((time.monotonic() - began) / 60, 1),
-        "words": list(words),
-    }
-    path.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
-    print(json.dumps(record["held_out"], indent=1))
+    store_weights(network, path)
+    reached = measures(network, *drawn_scenes(HELD_OUT_SEED, settings.held_out), number_of)
+    facts = {"held_out": reached, "dimensions": DIMENSIONS, "words": list(words)}
+    store_record(path, settings, (TRAINING_SEED, HELD_OUT_SEED), began, facts)
+    print(json.dumps(reached, indent=1))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from brainviz.figures.accuracy import (
     trade_off,
 )
 from brainviz.figures.style import METHOD_COLOURS, Provenance
+from tests.drawn import printed
 
 ROIS = ("V1v", "V2v")
 
@@ -64,11 +65,6 @@ def one(frame: pd.DataFrame, column: str, **keys: str) -> float:
     for name, key in keys.items():
         frame = frame[frame[name] == key]
     return float(frame[column].mean())
-
-
-def printed(figure: go.Figure, name: str = "note") -> str:
-    texts = [annotation.text for annotation in figure.layout.annotations if annotation.name == name]
-    return texts[0].replace("<br>", " ") if texts else ""
 
 
 @pytest.mark.parametrize("n_subjects", [1, 3])

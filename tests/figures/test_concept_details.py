@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
-from numpy.typing import NDArray
 
 from brainviz.errors import SpecError
 from brainviz.figures.concept_details import (
@@ -21,6 +20,7 @@ from brainviz.figures.concept_details import (
 )
 from brainviz.figures.scatter import SVG_POINTS
 from brainviz.figures.style import CATEGORY_COLOURS, Provenance
+from tests.drawn import by_name, numbers, printed
 
 LONG = "people in groups seated around a table on which there is <food>"
 SUBJECTS = ("subj01", "subj02", "subj05")
@@ -45,19 +45,6 @@ def bins() -> pd.DataFrame:
             "low": value - 0.01, "high": value + 0.02, "n": [50, 1, 1000, 0],
         }
     )  # fmt: skip
-
-
-def printed(figure: go.Figure, name: str = "note") -> str:
-    texts = [annotation.text for annotation in figure.layout.annotations if annotation.name == name]
-    return texts[0].replace("<br>", " ") if texts else ""
-
-
-def by_name(figure: go.Figure) -> dict[str, Any]:
-    return {trace.name: trace for trace in figure.data}
-
-
-def numbers(values: Any) -> NDArray[np.float64]:
-    return np.asarray(values, np.float64)
 
 
 DRAWN: dict[str, Callable[[Provenance], go.Figure]] = {

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
-from numpy.typing import NDArray
 
 from brainviz.figures.concept_scan import scan_chart
 from brainviz.figures.style import Provenance
+from tests.drawn import by_name, numbers, printed
 
 
 def scanned(settings: tuple[int, ...] = (2, 3)) -> pd.DataFrame:
@@ -23,19 +23,6 @@ def scanned(settings: tuple[int, ...] = (2, 3)) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=columns.split())
     frame.loc[frame["min_participants"] != 3, ["rand", "overlap"]] = np.nan
     return frame
-
-
-def printed(figure: go.Figure, name: str = "note") -> str:
-    texts = [annotation.text for annotation in figure.layout.annotations if annotation.name == name]
-    return texts[0].replace("<br>", " ") if texts else ""
-
-
-def by_name(figure: go.Figure) -> dict[str, Any]:
-    return {trace.name: trace for trace in figure.data}
-
-
-def numbers(values: Any) -> NDArray[np.float64]:
-    return np.asarray(values, np.float64)
 
 
 DRAWN: dict[str, Callable[[Provenance], go.Figure]] = {

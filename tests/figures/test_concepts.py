@@ -1,13 +1,11 @@
 """Figures of all concepts: points and cells are what was given; none, one, forty, and names of any length."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
-from numpy.typing import NDArray
 
 from brainviz.errors import SpecError
 from brainviz.figures.concepts import (
@@ -20,6 +18,7 @@ from brainviz.figures.concepts import (
     shortened,
 )
 from brainviz.figures.style import Provenance
+from tests.drawn import by_name, numbers, printed
 
 LONG = "people in groups seated around a table on which there is <food>"
 
@@ -35,19 +34,6 @@ def concepts(k: int) -> pd.DataFrame:
             "evidence_r": rng.uniform(-0.1, 0.5, k), "share_left": rng.uniform(0, 1, k),
         }
     )  # fmt: skip
-
-
-def printed(figure: go.Figure, name: str = "note") -> str:
-    texts = [annotation.text for annotation in figure.layout.annotations if annotation.name == name]
-    return texts[0].replace("<br>", " ") if texts else ""
-
-
-def by_name(figure: go.Figure) -> dict[str, Any]:
-    return {trace.name: trace for trace in figure.data}
-
-
-def numbers(values: Any) -> NDArray[np.float64]:
-    return np.asarray(values, np.float64)
 
 
 DRAWN: dict[str, Callable[[Provenance], go.Figure]] = {

@@ -8,6 +8,7 @@ import pytest
 from brainviz.errors import SpecError
 from brainviz.figures.decoding import FEW_NAMES, loss_curves, retrieval_curves, subject_colours
 from brainviz.figures.style import CATEGORY_COLOURS, Provenance
+from tests.drawn import printed
 
 KS = (1, 5, 10, 50)
 SUBJECTS = ("subj01", "subj02", "subj05")
@@ -36,11 +37,6 @@ def lines(figure: go.Figure, name: str) -> list[go.Scatter]:
 
 def keys(figure: go.Figure) -> dict[str, go.Scatter]:
     return {trace.name: trace for trace in figure.data if trace.showlegend is not False}
-
-
-def printed(figure: go.Figure, name: str = "note") -> str:
-    texts = [annotation.text for annotation in figure.layout.annotations if annotation.name == name]
-    return texts[0].replace("<br>", " ") if texts else ""
 
 
 def test_decoder_and_ridge_are_lines_in_the_colour_of_their_subject(provenance: Provenance) -> None:

@@ -18,6 +18,7 @@ from brainviz.figures.landscape import (
     stress_curve,
 )
 from brainviz.figures.style import HEMISPHERE_COLOURS, METHOD_COLOURS, Provenance
+from tests.drawn import printed
 
 ROIS = ("V1v", "V2v", "hV4")
 REFERENCES = ("untuned", "random", "oracle")
@@ -44,11 +45,6 @@ def landscape(n_subjects: int, rois: tuple[str, ...] = ROIS) -> pd.DataFrame:
 def points(figure: go.Figure) -> dict[str, Any]:
     """Return the traces that are models, by name."""
     return {trace.name: trace for trace in figure.data if trace.mode.startswith("markers")}
-
-
-def printed(figure: go.Figure, name: str = "note") -> str:
-    texts = [annotation.text for annotation in figure.layout.annotations if annotation.name == name]
-    return texts[0].replace("<br>", " ") if texts else ""
 
 
 @pytest.mark.parametrize("colour", ["roi", "group", "hemi", "subject", "method", "accuracy", "r"])

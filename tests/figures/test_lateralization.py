@@ -16,6 +16,7 @@ from brainviz.figures.laterality_dots import QUANTITIES, index_dots
 from brainviz.figures.overlays import MAP_SIDE, STEPS, overlay_grid
 from brainviz.figures.position_maps import position_maps
 from brainviz.figures.style import HEMISPHERE_COLOURS, INK, MUTED, Provenance
+from tests.drawn import printed
 
 METHODS = ("contrastive", "untuned", "random")
 
@@ -39,11 +40,6 @@ def images(n: int, models: tuple[str, ...] = ("left V1v", "right V1v")) -> pd.Da
         for number, model in enumerate(models)
     ]  # fmt: skip
     return pd.concat(parts, ignore_index=True)
-
-
-def printed(figure: go.Figure, name: str = "note") -> str:
-    texts = [annotation.text for annotation in figure.layout.annotations if annotation.name == name]
-    return texts[0].replace("<br>", " ") if texts else ""
 
 
 def dots(figure: go.Figure) -> list[Any]:

@@ -1,7 +1,6 @@
 """The map of weight space: every vertex is a point with its number; colours stay, names of any length are cut."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ from brainviz.errors import SpecError
 from brainviz.figures.concepts import NONE_COLOUR
 from brainviz.figures.style import HEMISPHERE_COLOURS, Provenance
 from brainviz.figures.weight_map import MAP_POINTS, MAP_TRACES, weight_map
+from tests.drawn import by_name, printed
 
 LONG = "people in groups seated around a table on which there is <food>"
 SUBJECTS = ("subj01", "subj02", "subj05")
@@ -28,15 +28,6 @@ def vertices(n: int = 60) -> pd.DataFrame:
             "roi": [("", "V1v", "EBA", None)[at % 4] for at in range(n)],
         }
     )  # fmt: skip
-
-
-def printed(figure: go.Figure, name: str = "note") -> str:
-    texts = [annotation.text for annotation in figure.layout.annotations if annotation.name == name]
-    return texts[0].replace("<br>", " ") if texts else ""
-
-
-def by_name(figure: go.Figure) -> dict[str, Any]:
-    return {trace.name: trace for trace in figure.data}
 
 
 def in_legend(figure: go.Figure) -> list[str]:
