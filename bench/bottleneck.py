@@ -25,7 +25,6 @@ from __future__ import annotations
 import argparse
 import copy
 import os
-import platform
 import resource
 import statistics
 import tempfile
@@ -36,6 +35,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
+from bench.machine import device_name, machine, numpy_blas, torch_blas
 from brainviz.runs.processes import SLEEPING_THREADS
 
 os.environ.update(SLEEPING_THREADS)  # as in a worker; read when the libraries below are loaded
@@ -43,7 +43,7 @@ os.environ.update(SLEEPING_THREADS)  # as in a worker; read when the libraries b
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from timm.optim.lion import Lion
 from torch import Tensor, nn
 from torch.nn import functional
@@ -100,19 +100,11 @@ def parse_options() -> argparse.Namespace:
 
 def describe(options: argparse.Namespace) -> str:
     """Return sizes, versions, BLAS and threads."""
-    pools = {f"{p['internal_api']} {p['version']}, {p['num_threads']} threads" for p in threadpool_info()}
-    blas = torch.__config__.show().split("BLAS_INFO=")[-1].split(",")[0]
     return (
         f"{options.images} pictures, {options.features} features, {options.components} components per hemisphere, "
         f"width {options.width}, batch {BATCH_SIZE}, float32 (no TF32)\n"
-        f"{platform.machine()}, {os.cpu_count()} cores, {options.threads} threads, load by others "
-        f"{os.getloadavg()[0]:.1f}; torch {torch.__version__} with {blas}; {'; '.join(sorted(pools))}"
+        f"{machine(options.threads)}; {torch_blas()}; {numpy_blas()}"
     )
-
-
-def name_of(device: str) -> str:
-    """Return what a device is called."""
-    return torch.cuda.get_device_name() if device == "cuda" else "CPU"
 
 
 def wait_for(device: str) -> None:
@@ -157,7 +149,7 @@ def compare(device: str, options: argparse.Namespace) -> None:
             # Between the ends of the first and the last epoch's batches: that many epochs, each with its validation.
             wall, cpu = np.subtract(ends[-1], ends[0]) / options.epochs
             seconds[side].append((float(wall), float(cpu)))
-    print(f"\n{name_of(device)}: an epoch of {n_batches} batches, median of {options.repeats} (each)")
+    print(f"\n{device_name(device)}: an epoch of {n_batches} batches, median of {options.repeats} (each)")
     medians = {}
     for side, times in seconds.items():
         wall, cpu = map(statistics.median, zip(*times, strict=True))
@@ -271,7 +263,8 @@ def whole_job(device: str, options: argparse.Namespace) -> None:
         sizes = (options.images, options.features, options.vertices)
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             pool.submit(write_data, Path(name), *sizes).result()
-        print(f"\n{name_of(device)}: {options.vertices} vertices, {options.epochs} epochs, from {peak_gib():.2f} GiB")
+        print(f"\n{device_name(device)}: {options.vertices} vertices, {options.epochs} epochs")
+        print(f"from {peak_gib():.2f} GiB")
         clock = Clock()
         ours, ceiling = encode(Path(name), clock, device, options)
     print(f"mean r over vertices {np.mean(ours):.3f}; of responses rebuilt from components {np.mean(ceiling):.3f}")

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import tempfile
 import threading
@@ -40,6 +39,7 @@ import psutil
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from bench.machine import machine, numpy_blas
 from brainviz.runs.processes import SLEEPING_THREADS
 
 Array = NDArray[Any]
@@ -159,18 +159,8 @@ def write_data(folder: Path, size: int, share: float) -> None:
 def describe(threads: int) -> str:
     """Return versions, BLAS and threads, and the rate of a large product."""
     import sklearn
-    from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
-    pools = {
-        f"{pool['internal_api']} {pool['version']}, {pool['num_threads']} threads"
-        for pool in threadpool_info()
-        if pool["user_api"] == "blas"
-    }
-    return (
-        f"{platform.machine()}, {os.cpu_count()} cores, {threads} threads on every side, load by others "
-        f"{os.getloadavg()[0]:.1f}; numpy {np.__version__}, scikit-learn {sklearn.__version__}, "
-        f"{'; '.join(sorted(pools))}"
-    )
+    return f"{machine(threads)}; scikit-learn {sklearn.__version__}, {numpy_blas()}"
 
 
 def run_sklearn(folder: Path, eps: float) -> Run:

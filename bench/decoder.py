@@ -15,8 +15,6 @@ times hold for runs of any length. Sides take turns, and the median over the rep
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -24,10 +22,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 from torch import nn
 from torch.nn import functional
 
+from bench.machine import device_name, machine, numpy_blas, torch_blas
 from brainviz.training.decoding import fit_decoders
 
 BATCH_SIZE, TEMPERATURE, LEARNING_RATE, NOISE_SD, ITERATIONS = 128, 0.03, 1e-4, 1.0, 5001
@@ -67,13 +65,10 @@ def parse_options() -> argparse.Namespace:
 
 def describe(options: argparse.Namespace) -> str:
     """Return sizes, versions, BLAS and threads."""
-    pools = {f"{p['internal_api']} {p['version']}, {p['num_threads']} threads" for p in threadpool_info()}
-    blas = torch.__config__.show().split("BLAS_INFO=")[-1].split(",")[0]
     return (
         f"{options.seeds} seeds, {options.vertices} vertices, {options.dimensions} dimensions, {options.pictures} "
         f"pictures, batch {BATCH_SIZE}, {options.iterations} iterations, float32 (no TF32)\n"
-        f"{platform.machine()}, {os.cpu_count()} cores, {options.threads} threads, load by others "
-        f"{os.getloadavg()[0]:.1f}; torch {torch.__version__} with {blas}; {'; '.join(sorted(pools))}"
+        f"{machine(options.threads)}; {torch_blas()}; {numpy_blas()}"
     )
 
 
@@ -107,8 +102,8 @@ def report(device: str, options: argparse.Namespace) -> None:
             seconds[side].append((sides[side](steps + 1) - sides[side](1)) / steps)
     per_step = {side: statistics.median(times) for side, times in seconds.items()}
 
-    name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
-    print(f"\n{name}: milliseconds per iteration (median of {options.repeats}), all {ITERATIONS} iterations estimated")
+    print(f"\n{device_name(device)}: milliseconds per iteration (median of {options.repeats})")
+    print(f"and seconds of all {ITERATIONS} iterations, estimated")
     for side, label, decoders in (
         ("batched", f"{options.seeds} seeds, batched", 1),
         ("one", "one seed", 1),

@@ -35,9 +35,10 @@ from PIL import Image
 from scipy.stats import ConstantInputWarning, pearsonr
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
-from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import nn
 
+from bench.machine import machine, numpy_blas, torch_blas
 from brainviz import open_dataset
 from brainviz.datasets.images import pixel_digest
 from brainviz.encoding.features import layer_features
@@ -196,10 +197,8 @@ def describe(options: argparse.Namespace, job: Job) -> None:
     print(f"{len(job.train)} training and {len(job.test)} test pictures; {NETWORK}, random weights, {IMAGE_SIZE} px")
     print(f"features: {sizes}")
     print(f"at most {job.n_components} components, {len(ALPHAS)} penalties, {N_FOLDS} folds")
-    blas = {f"{pool['internal_api']} {pool['version']}, {pool['num_threads']} threads" for pool in threadpool_info()}
-    print(f"float32, cpu; numpy, scipy and scikit-learn: {'; '.join(sorted(blas))}")
-    library = "MKL" if torch.backends.mkl.is_available() else "its own BLAS"
-    print(f"torch {torch.__version__}: {library}, {torch.get_num_threads()} threads")
+    print(f"float32, cpu; {machine(torch.get_num_threads())}")
+    print(f"numpy, scipy and scikit-learn: {numpy_blas()}; {torch_blas()}")
 
 
 def run(side: Callable[[Job, Clock], Outcome], job: Job) -> tuple[Outcome, Clock]:

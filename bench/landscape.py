@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import resource
 import statistics
 import tempfile
@@ -31,6 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.machine import machine, numpy_blas
 from brainviz.runs.processes import SLEEPING_THREADS
 
 Array = NDArray[Any]
@@ -112,17 +112,7 @@ def write_data(folder: Path, n_models: int, n_images: int, n_classes: int) -> No
 
 def describe(threads: int) -> str:
     """Return versions, BLAS and threads."""
-    from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
-
-    pools = {
-        f"{pool['internal_api']} {pool['version']}, {pool['num_threads']} threads"
-        for pool in threadpool_info()
-        if pool["user_api"] == "blas"
-    }
-    return (
-        f"{platform.machine()}, {os.cpu_count()} cores, {threads} threads on every side, load by others "
-        f"{os.getloadavg()[0]:.1f}; numpy {np.__version__}, {'; '.join(sorted(pools))}"
-    )
+    return f"{machine(threads)}; {numpy_blas()}"
 
 
 def run_brainviz(folder: Path, n_models: int, n_pairs: int) -> dict[str, float]:

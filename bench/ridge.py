@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import sys
@@ -33,6 +32,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from bench.machine import machine, numpy_blas
 from brainviz.runs.processes import SLEEPING_THREADS
 
 Array = NDArray[Any]
@@ -140,21 +140,14 @@ def describe() -> str:
     import himalaya  # type: ignore[import-untyped]
     import sklearn
     import torch
-    from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
-    pools = {
-        f"{pool['internal_api']} {pool['version']}, {pool['num_threads']} threads"
-        for pool in threadpool_info()
-        if pool["user_api"] == "blas"
-    }
     mkl = torch.__config__.show().split("Math Kernel Library Version ")[-1].split(" ")[0]
     return "\n".join(
         [
-            f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads on every side, "
-            f"load by others {os.getloadavg()[0]:.1f}",
+            machine(torch.get_num_threads()),
             f"himalaya's torch back-end: torch {torch.__version__}, "
             + (f"MKL {mkl}" if torch.backends.mkl.is_available() else "its own BLAS"),
-            f"brainviz, himalaya's numpy back-end, scikit-learn: numpy {np.__version__}, {'; '.join(sorted(pools))}",
+            f"brainviz, himalaya's numpy back-end, scikit-learn: {numpy_blas()}",
             f"himalaya {himalaya.__version__}, scikit-learn {sklearn.__version__}",
         ]
     )

@@ -36,6 +36,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from bench.machine import load
 from brainviz.config import REPOSITORY
 from brainviz.datasets.base import HEMISPHERES, MESH_VERTICES
 from brainviz.figures.meshes import load_mesh
@@ -598,11 +599,6 @@ def weigh_load(browser: Browser, url: str, way: str, figures: Figures, changes: 
 
 
 # --- report -----------------------------------------------------------------------------------------------------------
-
-
-def load() -> str:
-    """Return the load averages of the last 1 and 5 minutes."""
-    return "{:.1f}, {:.1f}".format(*os.getloadavg()[:2])
 
 
 def describe(browser: Browser) -> str:

@@ -75,6 +75,19 @@ SHARED_SETTINGS = {"n_seeds": 2, "iterations": 200, "decoder_learning_rate": 0.0
 SHARED_SETTINGS |= {"input_noise": 6.0, "eps": 0.4, "scanned_eps": [0.3, 0.4, 0.5], "map_points": 0}
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Have small problems computed by one thread: torch's, and those of numpy's products, would wait for each other."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(autouse=True)
 def own_main_module() -> Iterator[None]:
     """Put the main module back, which Streamlit's AppTest replaces: new processes would run its script again."""

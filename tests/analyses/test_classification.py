@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -28,17 +27,10 @@ from brainviz.analyses.classification import (
 )
 from brainviz.errors import DatasetError, SpecError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 Features, Labels = NDArray[np.float32], NDArray[np.int64]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small problems: torch's threads and those of NumPy's products would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def planted(n: int, p: int, n_classes: int, noise: float, seed: int = 0) -> tuple[Features, Labels]:

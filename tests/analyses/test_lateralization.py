@@ -12,7 +12,6 @@ import torch
 from captum.attr import InputXGradient, IntegratedGradients, LayerGradCam, Occlusion, Saliency
 from numpy.typing import NDArray
 from scipy import stats
-from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from brainviz.analyses import attribution
@@ -30,6 +29,8 @@ from brainviz.encoding.features import layer_features
 from brainviz.encoding.statistics import bootstrap_weights
 from brainviz.errors import DatasetError, SpecError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 #: Side of the pictures; the window of occlusion fits in so that its squares lie mirrored about the midline.
 SIZE, WINDOW = 16, 4
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
@@ -37,16 +38,6 @@ NAN = float("nan")
 
 FULL = [method for method in ATTRIBUTIONS if method != "grad-cam"]
 GRADIENTS = ["saliency", "input-x-gradient", "integrated-gradients"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small problems: torch's threads and those of NumPy's eigenvalues would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(threads)
 
 
 def pictures(n: int, seed: int = 0, size: int = SIZE) -> Tensor:

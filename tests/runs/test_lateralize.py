@@ -5,18 +5,16 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
-import torch
 from numpy.typing import NDArray
 from scipy import special
 from sklearn.linear_model import Ridge
-from threadpoolctl import threadpool_limits
 
 from brainviz.analyses.attribution import ATTRIBUTIONS, COMPLETENESS, Attribution, LinearReadout, attribute
 from brainviz.analyses.lateralization import laterality_index, mean_estimate, mean_map
@@ -57,6 +55,8 @@ from brainviz.runs.spec_base import Spec
 from brainviz.runs.specs import ClassificationSpec, LateralizationSpec
 from brainviz.runs.store import Run, Store
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 COMPACT = {"network": "alexnet_compact", "weights": "demo", "image_size": 32}
 
 #: At which 32 pixels have become 7 x 7.
@@ -65,16 +65,6 @@ WIDE = "features.2"
 Ask = Callable[..., Spec]
 Computed = Callable[..., Run]
 Lateralize = Callable[..., LateralizationSpec]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small problems: torch's threads and those of NumPy's eigenvalues would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

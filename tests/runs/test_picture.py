@@ -6,17 +6,15 @@ import io
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from threadpoolctl import threadpool_limits
 
 from brainviz.analyses.attribution import Attribution, LinearReadout, attribute
 from brainviz.datasets.base import Dataset
@@ -30,20 +28,12 @@ from brainviz.runs.spec_base import Spec
 from brainviz.runs.specs import LateralizationSpec
 from brainviz.runs.store import Run, Store
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 COMPACT = {"network": "alexnet_compact", "weights": "demo", "image_size": 32}
 
 Ask = Callable[..., Spec]
 Computed = Callable[..., Run]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small problems: threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
