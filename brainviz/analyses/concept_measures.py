@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from brainviz.analyses.concepts import NOISE, concept_vectors
 from brainviz.errors import DatasetError
@@ -19,7 +20,7 @@ class Agreement:
     ----------
     rand : float
         Adjusted Rand index (Hubert & Arabie 1985) of the points that are in clusters of both: 1 the same, 0 chance.
-        NaN where no point is.
+        NaN where no point is, or where either has a single cluster: all agree, and it means nothing.
     overlap : float
         Points in clusters of both, as a share of those in clusters of either (Jaccard index). NaN where none is.
     """
@@ -47,8 +48,9 @@ def agreement(one: ArrayLike, other: ArrayLike) -> Agreement:
     if first.ndim != 1 or first.shape != second.shape:
         raise DatasetError("Clusterings of other points cannot be compared.", got=f"{first.shape} and {second.shape}")
     both, either = (first != NOISE) & (second != NOISE), (first != NOISE) | (second != NOISE)
+    several = min(len(np.unique(first[both])), len(np.unique(second[both]))) > 1
     return Agreement(
-        float(adjusted_rand_score(first[both], second[both])) if both.any() else np.nan,
+        float(adjusted_rand_score(first[both], second[both])) if several else np.nan,
         float(both.sum() / either.sum()) if either.any() else np.nan,
     )
 
@@ -108,8 +110,39 @@ def consistency(directions: ArrayLike) -> NDArray[np.float64]:
     return found
 
 
-def best_matches(concepts: ArrayLike, others: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return for each concept the largest cosine with any of the others, and which one that is.
+def turned_at_random(vectors: ArrayLike, participants: ArrayLike, seed: int = 0) -> NDArray[np.float32]:
+    """Turn every participant's vectors by a random rotation (or reflection) of their own.
+
+    What a participant's vectors have among themselves stays; what participants have in common beyond chance is gone:
+    concepts found in these, and how consistent they look, are what clustering finds by chance.
+
+    Parameters
+    ----------
+    vectors : (N, p) array
+    participants : (N,) int array
+    seed : int
+
+    Returns
+    -------
+    (N, p) float32 array
+
+    References
+    ----------
+    Mezzadri 2007, Notices of the AMS 54, 592: uniformly distributed orthogonal matrices.
+    """
+    from scipy.stats import ortho_group
+
+    points, who = np.asarray(vectors, np.float32), np.asarray(participants)
+    rng = np.random.default_rng(seed)
+    turned = np.empty_like(points)
+    for participant in np.unique(who):
+        own = who == participant
+        turned[own] = points[own] @ ortho_group.rvs(points.shape[1], random_state=rng).astype(np.float32)
+    return turned
+
+
+def best_matches(concepts: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:
+    """Return for each concept the largest cosine with any of the others.
 
     Parameters
     ----------
@@ -119,16 +152,14 @@ def best_matches(concepts: ArrayLike, others: ArrayLike) -> tuple[NDArray[np.flo
 
     Returns
     -------
-    cosines : (K,) array
+    (K,) array
         NaN where there are no others.
-    which : (K,) int array
-        -1 where there are none.
     """
     own, theirs = np.asarray(concepts, np.float64), np.asarray(others, np.float64)
     if not len(theirs):
-        return np.full(len(own), np.nan), np.full(len(own), -1)
-    cosines = own @ theirs.T
-    return cosines.max(axis=1), cosines.argmax(axis=1)
+        return np.full(len(own), np.nan)
+    largest: NDArray[np.float64] = (own @ theirs.T).max(axis=1)
+    return largest
 
 
 def correlations(one: ArrayLike, other: ArrayLike) -> NDArray[np.float64]:
@@ -162,7 +193,7 @@ class Bin:
     share : float
         The middle of its ranks, as a share of all: 0 the most associated.
     value, low, high : float
-        Mean and its bootstrap interval (95 %).
+        Mean and its t interval (95 %); NaN for fewer than 3 pictures.
     n : int
         Pictures.
     """
@@ -174,9 +205,7 @@ class Bin:
     n: int
 
 
-def evidence_bins(
-    similarity: ArrayLike, evidence: ArrayLike, n_bins: int = 10, *, n_resamples: int = 1000, seed: int = 0
-) -> list[Bin]:
+def evidence_bins(similarity: ArrayLike, evidence: ArrayLike, n_bins: int = 10, *, least: int = 10) -> list[Bin]:
     """Return the mean of what responses say of pictures, in bins of pictures by their own likeness to a concept.
 
     Parameters
@@ -186,9 +215,9 @@ def evidence_bins(
     evidence : (M,) array
         Cosines of what was decoded from the responses to them; NaN where nothing was.
     n_bins : int
-        Fewer where there are fewer pictures with evidence.
-    n_resamples, seed : int
-        Of the pictures within a bin.
+        Fewer where there are few pictures with evidence.
+    least : int
+        Pictures in a bin, where there are so many.
 
     Returns
     -------
@@ -198,15 +227,12 @@ def evidence_bins(
     own, decoded = np.asarray(similarity, np.float64), np.asarray(evidence, np.float64)
     known = np.flatnonzero(~np.isnan(decoded))
     ranked = known[np.argsort(-own[known], kind="stable")]
-    rng = np.random.default_rng(seed)
-    bins = []
-    start = 0
-    for part in np.array_split(decoded[ranked], min(n_bins, len(ranked))) if len(ranked) else []:
-        means = part[rng.integers(len(part), size=(n_resamples, len(part)))].mean(axis=1)
-        low, high = np.quantile(means, [0.025, 0.975])
-        middle = (start + len(part) / 2) / len(ranked)
-        bins.append(Bin(float(middle), float(part.mean()), float(low), float(high), len(part)))
-        start += len(part)
+    bins, start = [], 0
+    for part in np.array_split(decoded[ranked], min(n_bins, max(1, len(ranked) // least))) if len(ranked) else []:
+        n, mean = len(part), float(part.mean())
+        reach = float(stats.t.ppf(0.975, n - 1) * part.std(ddof=1) / np.sqrt(n)) if n > 2 else np.nan
+        bins.append(Bin((start + n / 2) / len(ranked), mean, mean - reach, mean + reach, n))
+        start += n
     return bins
 
 

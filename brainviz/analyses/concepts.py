@@ -102,7 +102,7 @@ def shared_dbscan(
     eps: float,
     min_participants: int,
     *,
-    streamed: bool = False,
+    streamed: bool | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> NDArray[np.int64]:
@@ -118,7 +118,7 @@ def cluster_shared(
     eps: float,
     min_participants: int,
     *,
-    streamed: bool = False,
+    streamed: bool | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> Clustering:
@@ -135,8 +135,9 @@ def cluster_shared(
         Largest cosine distance of points that are near each other, above 0 and below 2.
     min_participants : int
         At least 1.
-    streamed : bool
-        Keep no bits: memory grows with N alone, and products are taken twice.
+    streamed : bool, optional
+        Keep no bits: memory grows with N alone, and products are taken twice. Where the bits would take much of the
+        memory, unless said (`needs_streaming`).
     device : str
         Where products are taken.
     progress : callable, optional
@@ -166,7 +167,7 @@ def scan(
     eps_values: Sequence[float],
     min_participants_values: Sequence[int],
     *,
-    streamed: bool = False,
+    streamed: bool | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> list[ScanRow]:
@@ -286,6 +287,13 @@ def expand_within(
     return found
 
 
+def needs_streaming(n: int) -> bool:
+    """Return whether the bits of all pairs of n points would take more than a quarter of the memory that is free."""
+    import psutil
+
+    return n**2 / 16 > psutil.virtual_memory().available / 4
+
+
 def _require_settings(eps: float, min_participants: int) -> None:
     if not 0 < eps < 2 or min_participants < 1:
         raise SpecError(
@@ -352,11 +360,13 @@ def _clusterings(
     points: _Points,
     eps: float,
     min_participants: Sequence[int],
-    streamed: bool,
+    streamed: bool | None,
     device: str,
     progress: Progress | None,
 ) -> list[Clustering]:
     """Return a clustering for every number of participants; products are taken once for all of them."""
+    if streamed is None:
+        streamed = needs_streaming(len(points.vectors))
     graph = _Graph(points, eps, device, keep=not streamed)
     graph.connect(_part(progress, 0, 2) if streamed else progress)
     # Core points of more participants are core points of fewer: from the fewest core points to the most.

@@ -15,7 +15,7 @@ import csv
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class Texts:
     texts: tuple[str, ...]
     pictures: tuple[tuple[str, ...], ...]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the texts and what they are about, 64 hexadecimal digits."""
         return hashlib.sha256(json.dumps([self.texts, self.pictures]).encode()).hexdigest()
@@ -156,8 +156,16 @@ def _coco(name: str, path: Path) -> Texts:
     stimuli = path.with_name(NSD_STIMULI)
     if not stimuli.is_file():
         return _gathered(name, [(str(one["caption"] or ""), "") for one in annotations])
-    with stimuli.open(encoding=_ENCODING, newline="") as file:
-        names = {int(row["cocoId"]): f"nsd-{int(row['nsdId']):05d}" for row in csv.DictReader(file)}
+    try:
+        with stimuli.open(encoding=_ENCODING, newline="") as file:
+            names = {int(row["cocoId"]): f"nsd-{int(row['nsdId']):05d}" for row in csv.DictReader(file)}
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise DatasetError(
+            f"{stimuli} cannot be read, so that nobody knows which captions are of NSD's pictures.",
+            got=f"{type(error).__name__}: {error}".splitlines()[0],
+            expected="NSD's own table, with columns cocoId and nsdId",
+            mend="copy it again, or move it away to describe concepts by all of COCO's captions.",
+        ) from error
     known = [one for one in annotations if int(one["image_id"]) in names]
     return _gathered(name, [(str(one["caption"] or ""), names[int(one["image_id"])]) for one in known])
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 #: Panels of the scan: title, what its lines are, the columns, solid and dotted, and the format of the axis.
 SCAN_PANELS = (
-    ("concepts", "their number", ("n_concepts", ""), None),
-    ("vertices in concepts", "share of all", ("share", ""), ".0%"),
+    ("concepts", "their number; dotted: by chance", ("n_concepts", "n_concepts_by_chance"), None),
+    ("vertices in concepts", "share of all; dotted: by chance", ("share", "share_by_chance"), ".0%"),
     ("largest concept", "share of all vertices", ("largest", ""), ".0%"),
     ("participants per concept", "solid: mean; dotted: fewest", ("mean_participants", "fewest_participants"), None),
     ("two halves of the seeds", "solid: Rand; dotted: overlap", ("rand", "overlap"), None),
@@ -36,8 +36,9 @@ def scan_chart(
     table : frame
         Columns ``eps``, ``min_participants``, ``n_concepts``, ``share`` (of all vertices that are in concepts, 0..1),
         ``mean_participants``, ``fewest_participants`` (over concepts), ``largest`` (share of all vertices in the
-        largest concept), ``rand``, ``overlap`` (agreement of the clusters from two halves of the decoder's seeds;
-        NaN where they were not compared); one row per eps and min_participants.
+        largest concept), ``n_concepts_by_chance``, ``share_by_chance`` (of the same weights, every
+        participant's turned at random), ``rand``, ``overlap`` (agreement of the clusters from two halves of
+        the decoder's seeds; NaN where they were not compared); one row per eps and min_participants.
     provenance : Provenance
     chosen : (float, int) or None
         The eps and min_participants that were used, marked in every panel.
@@ -112,7 +113,7 @@ def _add_scan_panel(
                 mode="lines+markers",
                 name=f"at least {at_least} other{'s' if at_least != 1 else ''}",
                 legendgroup=str(at_least),
-                showlegend=number == 0,
+                showlegend=number == 0 and dash == "solid",
                 line={"color": colour, "width": 2, "dash": dash},
                 marker={"size": 5},
                 customdata=of_setting[["eps", "min_participants"]],

@@ -88,7 +88,7 @@ def weight_map(
             "These are too many vertices for one map.",
             got=f"{len(table):,}",
             expected=f"at most {MAP_POINTS:,}",
-            mend="draw a sample of them",
+            mend="draw a sample of them.",
         )
     known = table[np.isfinite(table[["x", "y"]].to_numpy(np.float64)).all(axis=1)]
     if known.empty:

@@ -19,6 +19,9 @@ from brainviz.runs.places import Place, build, file_state, has_roi, require_roi,
 from brainviz.runs.remembered import remember_texts, remember_weights
 from brainviz.runs.spec_base import SEPARATOR, Spec
 
+#: Standard deviations that a normal variable exceeds in one of a thousand cases.
+ONE_OF_A_THOUSAND = 3.09
+
 
 def image_text_spec(kind: str, places: Sequence[Place], values: Mapping[str, Any]) -> Spec:
     """Return the spec of a run about an image-text network.
@@ -87,6 +90,8 @@ def _decoder(place: Place, settings: Mapping[str, Any], chosen: Mapping[str, Any
         own["selection"] = usual_selection(place)
     if own["selection"] == "none" and "vertex_threshold" not in chosen:
         own.pop("vertex_threshold")  # a data set may suggest one, for those who choose vertices
+    elif "vertex_threshold" not in {**chosen, **place.dataset.defaults}:
+        own["vertex_threshold"] = usual_threshold(own["selection"], place, float(own["test_share"]))
     about = {"dataset": place.index.fingerprint, "subject": place.subject, "hemi": place.hemi, "roi": place.roi}
     return build(DecoderSpec, {**own, **about}, embedding=_embedding(place, settings))
 
@@ -140,14 +145,28 @@ def _narrowed(place: Place, areas: Sequence[tuple[str, str]]) -> Place:
 def usual_selection(place: Place) -> str:
     """Return how a participant's vertices are chosen unless somebody says otherwise.
 
-    By the noise ceiling where the data set has one, else by one from repeats where pictures were shown repeatedly, else
-    by the r of an encoding model.
+    By a noise ceiling from repeats where pictures were shown repeatedly (of training trials alone), else by one that
+    the data set has, else by the r of an encoding model.
     """
-    hemispheres = place.dataset.hemispheres(place.subject)
-    if all(place.dataset.noise_ceiling(place.subject, hemi) is not None for hemi in hemispheres):
-        return "noise-ceiling"
     digests = np.array(place.index.subjects[place.subject].image_digests)
-    return "repeats" if len(np.unique(digests)) <= len(digests) / 2 else "encoding"
+    if len(np.unique(digests)) <= len(digests) / 2:
+        return "repeats"
+    hemispheres = place.dataset.hemispheres(place.subject)
+    known = all(place.dataset.noise_ceiling(place.subject, hemi) is not None for hemi in hemispheres)
+    return "noise-ceiling" if known else "encoding"
+
+
+def usual_threshold(selection: str, place: Place, test_share: float) -> float:
+    """Return what vertices must exceed unless somebody says otherwise.
+
+    The published 8 % of a noise ceiling; as r, so much that a vertex of noise passes in one of a thousand cases, and
+    0.08 at least.
+    """
+    published = float(DecoderSpec.model_fields["vertex_threshold"].default)
+    if selection != "encoding":
+        return published
+    n_train = (1 - test_share) * len(set(place.index.subjects[place.subject].image_digests))
+    return max(published, round(ONE_OF_A_THOUSAND / float(np.sqrt(n_train)), 3))
 
 
 @lru_cache(maxsize=64)

@@ -15,6 +15,9 @@ from brainviz.runs.spec_base import (
     setting,
 )
 
+#: Vertices that UMAP lays out, at most: as many as a browser draws quickly.
+MOST_MAPPED = 20_000
+
 
 class ClipFields(BaseModel):
     """Which image-text network, with which weights."""
@@ -72,7 +75,12 @@ class DecoderSpec(AreaFields, SplitFields, Spec):
         group="decoder",
     )
     vertex_threshold: float = setting(
-        0.08, "Threshold", "vertices above it are used: single-trial noise ceiling (0..1), or r", group="decoder", lt=1
+        0.08,
+        "Threshold",
+        "vertices above it are used: single-trial noise ceiling (0..1), or r; r unless named: at least what noise "
+        "exceeds in one of 1,000 vertices",
+        group="decoder",
+        lt=1,
     )
     n_seeds: int = setting(50, "Seeds", "decoders that are averaged", group="decoder", ge=1, le=1000)
     iterations: int = setting(5001, "Iterations", "steps of Adam per seed", group="decoder", ge=1)
@@ -94,10 +102,7 @@ class DecoderSpec(AreaFields, SplitFields, Spec):
         group="decoder",
         min_length=1,
     )
-    n_bootstrap: int = setting(
-        1000, "Bootstrap samples", "resamples of the held-out pictures", group="decoder", ge=100, le=100_000
-    )
-    seed: int = setting(0, "Seed", "of the decoders, the candidates and the resamples", ge=0)
+    seed: int = setting(0, "Seed", "of the decoders and of the candidates", ge=0)
 
     @field_validator("ridge_alphas")
     @classmethod
@@ -157,11 +162,18 @@ class ConceptsSpec(Spec):
         group="concepts",
     )
     map_points: int = setting(
-        4000, "Vertices mapped", "sample that UMAP lays out; 0: none", group="concepts", ge=0, le=200_000
+        4000, "Vertices mapped", "sample that UMAP lays out; 0: none", group="concepts", ge=0, le=MOST_MAPPED
     )
     map_neighbors: int = setting(15, "UMAP neighbours", "of each vertex", group="concepts", ge=2)
     map_min_dist: float = setting(0.1, "UMAP distance", "least distance in the picture", group="concepts", ge=0, lt=1)
     map_seed: int = setting(0, "Map seed", "of the sample and of UMAP", group="concepts", ge=0)
+    turn_seed: int = setting(
+        0,
+        "Chance seed",
+        "of the random turns of every participant's weights, which show what is shared by chance",
+        group="concepts",
+        ge=0,
+    )
 
     @field_validator("scanned_eps")
     @classmethod
@@ -194,8 +206,8 @@ class ConceptsSpec(Spec):
 
     @property
     def radius(self) -> float:
-        """Largest cosine distance of the second stage; not above eps where there is none."""
-        return min(self.eps + self.expansion, max(self.expansion_limit, self.eps))
+        """Largest cosine distance of the second stage."""
+        return min(self.eps + self.expansion, self.expansion_limit)
 
     @property
     def label(self) -> str:

@@ -74,12 +74,13 @@ def decoder(spec: DecoderSpec, context: Context) -> dict[str, Any]:
 
     from brainviz.models.decoder import decode
     from brainviz.training.decoding import fit_decoders
+    from brainviz.training.streams import derived_seed
 
     averaged = np.stack([used.responses[each].mean(axis=0) for each in (*train_trials, *trials)])
-    train = np.arange(len(train_rows))
-    responses = standardised(averaged, train)
+    responses = standardised(averaged, np.arange(len(train_rows)))
+    fitted, held_out = np.split(responses, [len(train_rows)])
     fit = fit_decoders(
-        responses[train],
+        fitted,
         embeddings[train_rows],
         n_seeds=spec.n_seeds,
         temperature=spec.decoder_temperature,
@@ -87,7 +88,7 @@ def decoder(spec: DecoderSpec, context: Context) -> dict[str, Any]:
         batch_size=spec.decoder_batch,
         iterations=spec.iterations,
         noise_sd=spec.input_noise,
-        seed=spec.seed,
+        seed=derived_seed(spec.seed, *spec.subject.encode()),  # the participant's own: see `fit_decoders`
         device=context.device,
         progress=context.progress("training decoders"),
     )
@@ -99,8 +100,7 @@ def decoder(spec: DecoderSpec, context: Context) -> dict[str, Any]:
 
     context.progress("ridge baseline")(0, 1)
     # By leaving one picture out: a single decomposition, where folds of so many vertices take one each.
-    ridge = RidgeCV(spec.ridge_alphas, alpha_per_target=True).fit(responses[train], embeddings[train_rows])
-    held_out = responses[len(train) :]
+    ridge = RidgeCV(spec.ridge_alphas, alpha_per_target=True).fit(fitted, embeddings[train_rows])
     decoded = decode(held_out, fit.weight, fit.bias)
     by_ridge = _unit(ridge.predict(held_out))
     write_array(context.path / DECODED, decoded)
@@ -124,23 +124,22 @@ def _retrieval(
     by_ridge: NDArray[np.float32],
     embeddings: NDArray[np.float32],
 ) -> dict[str, Any]:
-    """Look up held-out pictures among each other: the share found within the first k, with intervals."""
-    from brainviz.encoding.statistics import bootstrap_weights, interval
+    """Look up held-out pictures among each other: the share found within the first k, with Wilson's intervals."""
+    from brainviz.analyses.classification import wilson_interval
     from brainviz.training.retrieval import found_within, retrieval_ranks
 
     order = np.random.default_rng(spec.seed).permutation(len(decoded))
     candidates = np.sort(order[: spec.n_candidates])
     write_array(context.path / CANDIDATES, candidates)
     n = len(candidates)
-    resamples = bootstrap_weights(n, spec.n_bootstrap, spec.seed)
     table: list[dict[str, Any]] = [{"k": k, "chance": k / n} for k in PLACES if k < n]
     for name, file, vectors in (("decoder", RANKS, decoded), ("ridge", RIDGE_RANKS, by_ridge)):
         ranks = retrieval_ranks(vectors[candidates], embeddings[candidates])
         write_array(context.path / file, ranks)
         for row in table:
             found = found_within(ranks, row["k"])
-            low, high = interval(resamples @ found.astype(np.float32) / n)
-            row |= {name: float(found.mean()), f"{name}_low": float(low), f"{name}_high": float(high)}
+            low, high = wilson_interval(int(found.sum()), n)
+            row |= {name: float(found.mean()), f"{name}_low": low, f"{name}_high": high}
     first = table[0]
     return {
         "n_candidates": n,

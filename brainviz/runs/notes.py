@@ -65,13 +65,21 @@ def _note(name: object = "", note: object = "", hidden: object = False) -> Note:
     return Note(name, note, hidden)
 
 
-def write_note(run: Run, concept: int, note: Note) -> None:
+def write_note(run: Run, concept: int, note: Note, *, before: Note) -> None:
     """Write what belongs to one concept; what others have written beside other concepts stays.
+
+    Parameters
+    ----------
+    run : Run
+    concept : int
+    note : Note
+    before : Note
+        What the writer has seen.
 
     Raises
     ------
     SpecError
-        Name or note is too long.
+        Name or note is too long; somebody else has written something else than `before` meanwhile.
     RunError
         The file is damaged.
     """
@@ -83,6 +91,13 @@ def write_note(run: Run, concept: int, note: Note) -> None:
         )
     with locked(run):
         notes = read_notes(run)
+        there = notes.get(concept, Note())
+        if there not in (before, note):
+            raise SpecError(
+                "Somebody else has written here meanwhile: nothing is saved yet.",
+                got=f"name {there.name!r}, note {there.note!r}{', hidden' if there.hidden else ''}",
+                mend="take over what you want of it, and save again to replace it.",
+            )
         notes[concept] = note
         known = {str(each): asdict(notes[each]) for each in sorted(notes) if notes[each] != Note()}
         write_json(run.path / NOTES, known)

@@ -56,6 +56,11 @@ def embed_text(network: ClipFields, text: str) -> NDArray[np.float32]:
     return np.array(found["vector"], np.float32)
 
 
+def log_file() -> Path:
+    """Return where the other process's messages are."""
+    return cache_dir() / "search.log"
+
+
 class Reader:
     """The other process: started when it is needed, and again when it has ended. One text at a time."""
 
@@ -83,14 +88,20 @@ class Reader:
                     known: dict[str, Any] = json.loads(answer)
                     return known
                 status = self._end()
-        raise RunError("The text cannot be searched for.", got=f"its process ended, exit {status}", mend="try again.")
+        raise RunError(
+            "The text cannot be searched for.",
+            got=f"its process ended, exit {status}",
+            mend=f"try again; what it printed is in {log_file()}.",
+        )
 
     def _answer(self, line: bytes) -> bytes:
         """Return the process's answer to a line; empty where it has ended."""
         if self._process is None:
             command = [sys.executable, "-m", "brainviz.runs.search"]
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "bufsize": 0}
-            self._process = subprocess.Popen(command, env={**os.environ, **SLEEPING_THREADS}, **pipes)  # type: ignore[call-overload]
+            cache_dir().mkdir(parents=True, exist_ok=True)
+            with log_file().open("wb") as log:
+                pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log, "bufsize": 0}
+                self._process = subprocess.Popen(command, env={**os.environ, **SLEEPING_THREADS}, **pipes)  # type: ignore[call-overload]
         assert self._process is not None
         to, back = self._process.stdin, self._process.stdout
         assert to is not None

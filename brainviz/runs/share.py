@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,9 @@ TEXT_SIMILARITY = "text_similarity.npy"
 
 #: The scan, and the map of weights: points (m,) and their places (m, 2).
 SCAN, MAP_POINTS, MAP = "scan.parquet", "map_points.npy", "map.npy"
+
+#: Concepts that are compared with all pictures at a time: a small eps can make thousands.
+CONCEPTS_AT_A_TIME = 256
 
 #: UMAP needs so many points.
 MIN_MAP_POINTS = 10
@@ -79,7 +82,7 @@ def concepts(spec: ConceptsSpec, context: Context) -> dict[str, Any]:
             got=", ".join(f"{spec.decoders[who].subject}" for who in having) or "none",
             mend="lower the threshold by which vertices are chosen, or choose them by encoding.",
         )
-    from brainviz.analyses.concept_measures import participant_vectors
+    from brainviz.analyses.concept_measures import participant_vectors, turned_at_random
     from brainviz.analyses.concepts import NOISE, concept_vectors
 
     labels, stage = _in_two_stages(
@@ -109,7 +112,9 @@ def concepts(spec: ConceptsSpec, context: Context) -> dict[str, Any]:
         for row, value in zip(table, measure, strict=True):
             row[name] = value
     write_table(context, CONCEPTS, table)
-    _scan(spec, context, points)
+    turned = replace(points, vectors=turned_at_random(points.vectors, points.who, spec.turn_seed), halves=None)
+    by_chance = _by_chance(spec, turned, context)
+    _scan(spec, context, points, turned)
     _map(spec, context, points, labels)
     n = len(labels)
     return {
@@ -126,6 +131,7 @@ def concepts(spec: ConceptsSpec, context: Context) -> dict[str, Any]:
         ],
         "n_held_out": n_held_out,
         "radius": spec.radius,
+        "by_chance": by_chance,
     }
 
 
@@ -156,23 +162,23 @@ def by_size(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     return renumbered
 
 
-def read_points(decoders: Sequence[Run]) -> Points:
-    """Return the points of finished decoder runs, one participant after the other."""
+def read_points(decoders: Sequence[Run], *, halves: bool = True) -> Points:
+    """Return the points of finished decoder runs, one participant after the other; on request without their halves."""
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in ("vectors", "who", "sides", "columns")}
-    halves = []
+    of_halves = []
     for number, run in enumerate(decoders):
         weight = np.load(run.file(WEIGHT))
         parts["vectors"].append(weight)
         parts["who"].append(np.full(len(weight), number, np.int64))
         parts["sides"].append(np.load(run.file(SIDES)))
         parts["columns"].append(np.load(run.file(COLUMNS)))
-        if HALVES in run.manifest()["files"]:
-            halves.append(np.load(run.file(HALVES)))
+        if halves and HALVES in run.manifest()["files"]:
+            of_halves.append(np.load(run.file(HALVES)))
     together = {name: np.concatenate(values) for name, values in parts.items()}
     vectors = together["vectors"]
     usable = np.abs(vectors).max(axis=1, initial=0) > 0  # what has no direction is no point
-    known = sum(each.shape[1] for each in halves) == len(vectors)
-    whole = np.concatenate(halves, axis=1) if halves and known else None
+    known = sum(each.shape[1] for each in of_halves) == len(vectors)
+    whole = np.concatenate(of_halves, axis=1) if of_halves and known else None
     return Points(
         vectors[usable],
         together["who"][usable],
@@ -209,15 +215,19 @@ def _pictures(
             for row, values in zip(np.load(run.file(ROWS)), cosines, strict=True):
                 decoded.setdefault(rows[pictures.digests[row]]["number"], []).append(values)
         context.progress("comparing with pictures")(number + 1, len(decoders))
-    similarity = directions @ np.stack(vectors).T.astype(np.float64)
-    evidence = np.full(similarity.shape, np.nan)
+    similarity = np.empty((len(directions), len(vectors)), np.float32)
+    together = np.stack(vectors).astype(np.float64)
+    for start in range(0, len(directions), CONCEPTS_AT_A_TIME):
+        part = slice(start, start + CONCEPTS_AT_A_TIME)
+        similarity[part] = directions[part] @ together.T
+    evidence = np.full(similarity.shape, np.float32(np.nan))
     for column, found in decoded.items():
         evidence[:, column] = np.mean(found, axis=0)
     write_table(
         context, PICTURES, [{name: value for name, value in row.items() if name != "number"} for row in rows.values()]
     )
-    write_array(context.path / SIMILARITY, similarity.astype(np.float32))
-    write_array(context.path / EVIDENCE, evidence.astype(np.float32))
+    write_array(context.path / SIMILARITY, similarity)
+    write_array(context.path / EVIDENCE, evidence)
     from brainviz.analyses.concept_measures import correlations
 
     return correlations(similarity, evidence).tolist(), len(decoded)
@@ -278,9 +288,30 @@ def _left_out(
         labels, _ = _in_two_stages(
             spec, vectors, who, min(spec.min_participants, len(participants) - 2), context.device
         )
-        found.append(np.nan_to_num(best_matches(directions, concept_vectors(vectors, labels))[0]))
+        found.append(np.nan_to_num(best_matches(directions, concept_vectors(vectors, labels))))
     mean: NDArray[np.float64] = np.mean(found, axis=0)
     return mean
+
+
+def _by_chance(spec: ConceptsSpec, turned: Points, context: Context) -> dict[str, Any]:
+    """Return what the same clustering finds where participants have nothing in common but by chance."""
+    from brainviz.analyses.concept_measures import consistency, participant_vectors
+    from brainviz.analyses.concepts import NOISE
+
+    labels, _ = _in_two_stages(
+        spec,
+        turned.vectors,
+        turned.who,
+        spec.min_participants,
+        context.device,
+        context.progress("clustering what is shared by chance"),
+    )
+    alike = consistency(participant_vectors(turned.vectors, turned.who, labels, len(spec.decoders)))
+    return {
+        "n_concepts": int(labels.max(initial=NOISE)) + 1,
+        "share_in_concepts": float((labels != NOISE).mean()),
+        "consistency": float(np.nanmean(alike)) if np.isfinite(alike).any() else None,
+    }
 
 
 def _reseeded(points: Points, labels: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -295,8 +326,8 @@ def _reseeded(points: Points, labels: NDArray[np.int64]) -> NDArray[np.float64]:
     return cosines
 
 
-def _scan(spec: ConceptsSpec, context: Context, points: Points) -> None:
-    """Cluster with every scanned eps and number of participants, and with either half of the seeds."""
+def _scan(spec: ConceptsSpec, context: Context, points: Points, turned: Points) -> None:
+    """Cluster with every scanned eps and number of participants, with either half of the seeds, and what is turned."""
     from brainviz.analyses.concept_measures import agreement
     from brainviz.analyses.concepts import cluster_shared, scan
 
@@ -305,7 +336,12 @@ def _scan(spec: ConceptsSpec, context: Context, points: Points) -> None:
     n = len(np.unique(points.who))
     steps = context.progress("scanning eps")
     found = scan(points.vectors, points.who, spec.scanned_eps, range(1, n), device=context.device, progress=steps)
-    rows = [vars(row).copy() for row in found]
+    steps = context.progress("scanning what is shared by chance")
+    chance = scan(turned.vectors, turned.who, spec.scanned_eps, range(1, n), device=context.device, progress=steps)
+    rows = [
+        vars(row) | {"n_concepts_by_chance": null.n_concepts, "share_by_chance": null.share}
+        for row, null in zip(found, chance, strict=True)
+    ]
     for row in rows:
         row |= {"rand": np.nan, "overlap": np.nan}
         if points.halves is None or row["min_participants"] != spec.min_participants:

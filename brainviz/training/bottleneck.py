@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from brainviz.errors import DatasetError, SpecError
 from brainviz.models.bottleneck import Bottleneck, draw_noise, mean_cosine, race
+from brainviz.training.streams import Streams, derived_seed, streams
 
 BottleneckLoss = Literal["racing", "cosine", "mse"]
 BOTTLENECK_LOSSES: tuple[str, ...] = get_args(BottleneckLoss)
@@ -30,14 +31,6 @@ ROWS_PER_BLOCK = 1024
 Progress = Callable[[int, int], None]
 #: Told after every epoch: its number from 1, S_L and S_R.
 Report = Callable[[int, float, float], None]
-
-
-class Streams(NamedTuple):
-    """Seeds of a stage's random streams: weights, order of the batches, dropout and noise."""
-
-    weights: int
-    order: int
-    draws: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,14 +267,9 @@ def predict(
     return np.ascontiguousarray(left), np.ascontiguousarray(right)
 
 
-def streams(seed: int, stage: int) -> Streams:
-    """Return the seeds of a stage's random streams, of 32 bits each: torch reads no more of them on the CPU."""
-    return Streams(*map(int, np.random.SeedSequence(seed, spawn_key=(stage,)).generate_state(3)))
-
-
 def noise_seed(seed: int, stage: int, number: int) -> int:
     """Return the seed of a subject's noise at validation; `number` is its place in the stage, from 0."""
-    return int(np.random.SeedSequence(seed, spawn_key=(stage, number)).generate_state(1)[0])
+    return derived_seed(seed, stage, number)
 
 
 @dataclass(frozen=True, eq=False)

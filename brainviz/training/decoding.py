@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,19 +23,12 @@ from torch.nn import functional
 from brainviz.errors import DatasetError, SpecError
 from brainviz.models.decoder import Decoders
 from brainviz.training.losses import contrastive_loss
+from brainviz.training.streams import Streams, streams
 
 #: Points of the loss curve: each is a mean over as many iterations, after which the loss is looked at and reported.
 LOSS_POINTS = 100
 
 Progress = Callable[[int, int], None]
-
-
-class Streams(NamedTuple):
-    """Seeds of one decoder's random streams: its initial weights, the order of the pictures, the noise."""
-
-    weights: int
-    order: int
-    noise: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +108,9 @@ def fit_decoders(
     noise_sd : float
         Standard deviation of the noise; 0 for none.
     seed : int
-        Of everything random; decoder s of a seed is the same however many there are.
+        Of everything random; decoder s of a seed is the same however many there are. Participants need seeds of their
+        own: two with as many vertices would begin from the same weights and see the same noise, and their vertices
+        would point the same way by that alone.
     device : torch.device or str
     memory : int
         Bytes for the decoders that are trained at once, the data not counted. Each takes 16 v p + 8 B v bytes for a
@@ -179,19 +173,6 @@ def fit_decoders(
         seeds_per_group=max(map(len, groups)),
         batch_size=batch_size,
     )
-
-
-def streams(seed: int, number: int) -> Streams:
-    """Return the seeds of decoder `number`'s random streams, of 32 bits each: torch reads no more of them on the CPU.
-
-    Parameters
-    ----------
-    seed : int
-        Of the fit; 0 or more.
-    number : int
-        Of the decoder, from 0.
-    """
-    return Streams(*map(int, np.random.SeedSequence(seed, spawn_key=(int(number),)).generate_state(3)))
 
 
 def bytes_per_seed(n_vertices: int, n_dimensions: int, batch_size: int) -> int:
@@ -269,7 +250,7 @@ class _Batches:
     def __init__(self, responses: Tensor, seeds: Sequence[Streams], batch_size: int, noise_sd: float) -> None:
         self.responses, self.batch_size, self.noise_sd = responses, batch_size, noise_sd
         self.orders = [torch.Generator().manual_seed(one.order) for one in seeds]
-        self.generators = [torch.Generator(responses.device).manual_seed(one.noise) for one in seeds]
+        self.generators = [torch.Generator(responses.device).manual_seed(one.draws) for one in seeds]
         shape = (len(seeds), batch_size, responses.shape[1])
         self.x = torch.empty(shape, device=responses.device)
         self.noise = torch.empty(shape if noise_sd > 0 else (len(seeds), 0), device=responses.device)

@@ -11,7 +11,7 @@ from brainviz.config import cache_dir, load_config
 from brainviz.datasets.base import ALL_VERTICES, HEMISPHERE_NAMES, HEMISPHERES, MIN_ROI_VERTICES
 from brainviz.datasets.texts import text_names
 from brainviz.models.clip import CLIP_NETWORKS, default_clip_weights
-from brainviz.runs.concept_requests import usual_selection
+from brainviz.runs.concept_requests import usual_selection, usual_threshold
 from brainviz.runs.concept_specs import ConceptsSpec
 from brainviz.runs.fields import default_settings, field_table
 from brainviz.runs.places import Place, has_roi
@@ -49,7 +49,7 @@ def require_concepts(source: Source) -> Choice:
             for name in SHOWN_FIRST:
                 values[name] = draw_setting(fields[name], name, defaults[name], defaults[name], width=PIXELS)
         if participants:
-            defaults["selection"] = _usual_selection(source, participants[0])
+            defaults |= _usual_choice_of_vertices(source, participants[0], float(defaults["test_share"]))
         with st.expander("All settings", icon=":material/tune:"):
             for group, heading in GROUPS.items():
                 own = [field for field in fields.values() if field.group == group and field.name not in NOT_DRAWN]
@@ -57,10 +57,10 @@ def require_concepts(source: Source) -> Choice:
     if len(participants) < 2 or not hemispheres or not rois:
         st.info("Choose at least two participants, a hemisphere and a ROI.", icon=":material/arrow_upward:")
         end_page()
+    if values["selection"] == "none" or values["vertex_threshold"] == defaults["vertex_threshold"]:
+        del values["vertex_threshold"]
     if values["selection"] == defaults["selection"]:
         del values["selection"]  # each participant's own usual one: not all may have a noise ceiling
-    elif values["selection"] == "none":
-        values.pop("vertex_threshold")
     picked = (tuple(participants), tuple(hemispheres), tuple(rois))
     return _choice(source.index.fingerprint, str(cache_dir()), picked, values, source)
 
@@ -99,9 +99,13 @@ def _choice(
     return Choice((("concepts", spec),), tuple(left_out))
 
 
-def _usual_selection(source: Source, subject: str) -> str:
-    own = usual_selection(Place(source.dataset, source.index, subject, None, None, False))
-    return str(source.dataset.defaults.get("selection", own))
+def _usual_choice_of_vertices(source: Source, subject: str, test_share: float) -> dict[str, Any]:
+    """Return by what a participant's vertices are chosen, and what they must exceed, unless somebody says otherwise."""
+    place = Place(source.dataset, source.index, subject, None, None, False)
+    suggested = source.dataset.defaults
+    selection = str(suggested.get("selection", usual_selection(place)))
+    threshold = suggested.get("vertex_threshold", usual_threshold(selection, place, test_share))
+    return {"selection": selection, "vertex_threshold": threshold}
 
 
 def _pick_participants(source: Source) -> list[str]:

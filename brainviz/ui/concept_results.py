@@ -30,6 +30,9 @@ THUMBNAIL = 96
 #: Words that stand for a concept until somebody names it.
 WORDS_OF_A_NAME = 2
 
+#: Words of a concept that are kept at hand.
+MOST_WORDS = 5
+
 #: Columns of the run's table of concepts; a run without concepts may have written none of them.
 COUNTS = ("concept", "n_vertices", "n_core", "n_second_stage", "n_participants")
 MEASURES = (
@@ -116,10 +119,8 @@ class ConceptResults:
         ]
 
     def words(self, concept: int, n: int) -> list[str]:
-        """Return the texts most like a concept, at most n."""
-        cosines = self.text_similarity[concept]
-        order = np.argsort(-np.nan_to_num(cosines, nan=-np.inf), kind="stable")[:n]
-        return [self.texts[row] for row in order if np.isfinite(cosines[row])]
+        """Return the texts most like a concept, at most n, and `MOST_WORDS`."""
+        return [self.texts[row] for row in _best_texts(self.run.id, self)[concept][:n]]
 
     @cached_property
     def pictures(self) -> pd.DataFrame:
@@ -186,7 +187,7 @@ class ConceptResults:
         return self.run.array(name.removesuffix(".npy"))
 
 
-@st.cache_data(show_spinner=False, max_entries=8)
+@st.cache_resource(show_spinner=False, max_entries=8)
 def _texts(digest: str) -> tuple[str, ...]:
     return load_texts(digest).texts
 
@@ -208,6 +209,19 @@ def _text_similarity(run_id: str, _run: Run) -> NDArray[np.float32]:
     cosines = np.load(_run.file(share.TEXT_SIMILARITY))
     unread = ~cosines.any(axis=0)
     return np.where(unread, np.float32(np.nan), cosines)
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _best_texts(run_id: str, _shown: ConceptResults) -> list[list[int]]:
+    """Return for every concept the texts most like it, best first: a page asks for all of them at every click."""
+    best = []
+    for cosines in _shown.text_similarity:
+        known = np.flatnonzero(np.isfinite(cosines))
+        if len(known) > MOST_WORDS:
+            least = np.partition(cosines[known], -MOST_WORDS)[-MOST_WORDS]
+            known = known[cosines[known] >= least]
+        best.append(known[np.argsort(-cosines[known], kind="stable")][:MOST_WORDS].tolist())
+    return best
 
 
 @st.cache_resource(show_spinner="Reading the vertices", max_entries=4)
@@ -239,7 +253,7 @@ def _points(run_id: str, _run: Run, _spec: ConceptsSpec, _dataset: Dataset) -> p
 def unit_weights(run_id: str, _spec: ConceptsSpec) -> NDArray[np.float32]:
     """Return every vertex's decoding weights as a unit vector, (N, p), in the order of a concepts run's points."""
     store = Store()
-    weights = share.read_points([store.run_of(decoder) for decoder in _spec.decoders]).vectors
+    weights = share.read_points([store.run_of(decoder) for decoder in _spec.decoders], halves=False).vectors
     lengths = np.linalg.norm(weights, axis=1, keepdims=True)
     weights /= lengths
     return weights

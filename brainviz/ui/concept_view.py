@@ -23,7 +23,8 @@ from brainviz.figures.meshes import onto
 from brainviz.figures.small_maps import MESH, small_maps
 from brainviz.figures.style import PLOTLY_CONFIG, Provenance
 from brainviz.figures.surface import Scale
-from brainviz.runs.notes import MOST_NAME, MOST_NOTE, Note, write_note
+from brainviz.runs.notes import MOST_NAME, MOST_NOTE, Note, read_notes, write_note
+from brainviz.runs.store import Run
 from brainviz.ui.binding import bound, keep_among
 from brainviz.ui.brain import has_place, show_brain, vertex_input
 from brainviz.ui.concept_results import ConceptResults
@@ -37,7 +38,7 @@ from brainviz.ui.regions import regions_of, usual_borders
 ROW = 10
 
 #: Rows of pictures between the most and the least associated: where in the ranking, as a share of all.
-BETWEEN = {"at 1 %": 0.01, "at 10 %": 0.1, "in the middle": 0.5, "at 90 %": 0.9}
+BETWEEN = (0.01, 0.1, 0.5, 0.9)
 
 #: What a vertex's colour can mean.
 QUANTITIES = {
@@ -106,7 +107,11 @@ def _show_facts(shown: ConceptResults, row: pd.Series) -> None:
             ("Left hemisphere", f"{row['share_left']:.0%}", "of its vertices"),
             ("Consistency", number_words(row["consistency"]), "cosine between participants' versions"),
             ("Reseeded", number_words(row["reseeded"]), "cosine between two halves of the seeds"),
-            ("Left out", number_words(row["left_out"]), "found again without a participant: best cosine, mean"),
+            (
+                "Left out",
+                number_words(row["left_out"]),
+                "best cosine with what is found without a participant, mean",
+            ),
             ("Evidence r", number_words(row["evidence_r"]), "held-out responses against pictures"),
         ]
         for label, value, help_ in facts:
@@ -120,21 +125,34 @@ def number_words(value: float) -> str:
 
 def _edit_note(shown: ConceptResults, concept: int) -> None:
     """Draw the form for name, note and hiding; what is written goes beside the run."""
-    note = shown.notes.get(concept, Note())
+    note, key = shown.notes.get(concept, Note()), f"note_{shown.run.id[:12]}_{concept}"
     if note.note:
         st.info(plain(note.note).replace("\n", "  \n"), icon=":material/edit_note:")
-    with st.popover("Name, note, hide", icon=":material/edit:"), st.form(f"note_{shown.run.id[:12]}_{concept}"):
-        name = st.text_input("Name", note.name, max_chars=MOST_NAME, placeholder=str(concept))
-        text = st.text_area("Note", note.note, max_chars=MOST_NOTE)
-        hidden = st.checkbox("Hide from the overview", note.hidden)
+    state = st.session_state
+    error = state.pop(f"{key}_error", None)
+    if error is None and state.get(f"{key}_before") != note:  # the first time, or somebody has written meanwhile
+        state[f"{key}_before"] = note
+        state[f"{key}_name"], state[f"{key}_text"], state[f"{key}_hidden"] = note.name, note.note, note.hidden
+    with st.popover("Name, note, hide", icon=":material/edit:"), st.form(key):
+        st.text_input("Name", max_chars=MOST_NAME, placeholder=str(concept), key=f"{key}_name")
+        st.text_area("Note", max_chars=MOST_NOTE, key=f"{key}_text")
+        st.checkbox("Hide from the overview", key=f"{key}_hidden")
         st.caption("Kept beside the run, for everyone who uses this cache; the result itself is not touched.")
-        if st.form_submit_button("Save", icon=":material/save:"):
-            try:
-                write_note(shown.run, concept, Note(name.strip(), text.strip(), hidden))
-            except BrainvizError as error:
-                show_error(error)
-            else:
-                st.rerun()
+        st.form_submit_button("Save", icon=":material/save:", on_click=_save_note, args=(shown.run, concept, key))
+    if error is not None:
+        show_error(error)
+
+
+def _save_note(run: Run, concept: int, key: str) -> None:
+    """Write what the form says; where somebody else was faster, say so, and let the next press of Save replace it."""
+    state = st.session_state
+    note = Note(state[f"{key}_name"].strip(), state[f"{key}_text"].strip(), state[f"{key}_hidden"])
+    try:
+        write_note(run, concept, note, before=state[f"{key}_before"])
+    except BrainvizError as error:
+        state[f"{key}_error"] = error
+        with suppress(BrainvizError):
+            state[f"{key}_before"] = read_notes(run).get(concept, Note())
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
@@ -176,14 +194,17 @@ def _show_pictures(shown: ConceptResults, concept: int, name: str) -> None:
 
 
 def rank_rows(ranked: NDArray[np.integer], n: int = ROW) -> dict[str, list[int]]:
-    """Return pictures at several places of a ranking, place in words -> n pictures."""
-    if len(ranked) <= 2 * n:
+    """Return pictures at several places of a ranking, place in words -> n pictures; no picture twice."""
+    m = len(ranked)
+    if m <= 2 * n:
         return {"All pictures, most associated first": ranked.tolist()}
-    rows = {"Most associated": ranked[:n].tolist()}
-    for words, share in BETWEEN.items():
-        start = min(max(round(share * len(ranked)) - n // 2, n), len(ranked) - 2 * n)
-        rows[words.capitalize()] = ranked[start : start + n].tolist()
-    rows["Least associated"] = ranked[::-1][:n].tolist()
+    rows, free = {"Most associated": ranked[:n].tolist()}, n
+    for share in BETWEEN:
+        start = round(share * m) - n // 2
+        if free <= start <= m - 2 * n:
+            rows[f"At {share:.0%}: ranks {start + 1:,} to {start + n:,} of {m:,}"] = ranked[start : start + n].tolist()
+            free = start + n
+    rows["Least associated, from the last one"] = ranked[::-1][:n].tolist()
     return rows
 
 
@@ -220,7 +241,7 @@ def _show_evidence(shown: ConceptResults, concept: int, name: str) -> None:
     st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="evidence", alt="What the responses say")
     st.caption(
         "What responses to held-out pictures say: cosine of what is decoded from them with the concept, mean over "
-        "pictures in ten bins of their own rank; intervals by bootstrap over pictures."
+        "pictures in at most ten bins of their own rank, with t intervals (95 %)."
     )
     figure_downloads("Evidence", table, figure, [shown.spec], f"{shown.stem}_{concept}", provenance)
 

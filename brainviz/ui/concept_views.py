@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -31,6 +34,14 @@ MOST_POINTS, MOST_COMPARED = 300, 60
 TOO_LARGE = 0.5
 
 
+#: What vertices are chosen by, in words.
+CHOSEN_BY = {
+    "noise-ceiling": "the noise ceiling that the data set brings",
+    "repeats": "noise ceiling from repeated training trials",
+    "encoding": "cross-validated r in training pictures",
+}
+
+
 def say_outcome(shown: ConceptResults) -> None:
     """Say what was found in a sentence, and what to do where it is of little use."""
     found = shown.result
@@ -39,7 +50,7 @@ def say_outcome(shown: ConceptResults) -> None:
     st.caption(
         f"{count(n, 'concept')} in {found['share_in_concepts']:.0%} of {found['n_points']:,} vertices of "
         f"{count(n_participants, 'participant')}; eps {shown.spec.eps:g}, at least {shown.spec.min_participants} other "
-        f"participants; {found['n_second_stage']:,} vertices joined in the second stage."
+        f"participants; {found['n_second_stage']:,} vertices joined in the second stage. {_chance_in_words(found)}"
     )
     for subject in found["without_vertices"]:
         st.warning(
@@ -66,6 +77,16 @@ def say_outcome(shown: ConceptResults) -> None:
             "smaller one; “Choose eps” shows what others would give.",
             icon=":material/info:",
         )
+
+
+def _chance_in_words(found: Mapping[str, Any]) -> str:
+    """Return what the same clustering finds in weights that have nothing in common."""
+    chance = found["by_chance"]
+    words = f"By chance (every participant's weights turned at random): {count(chance['n_concepts'], 'concept')}"
+    if not chance["n_concepts"]:
+        return f"{words}."
+    alike = number_words(chance["consistency"] if chance["consistency"] is not None else np.nan)
+    return f"{words} in {chance['share_in_concepts']:.1%} of the vertices, consistency {alike}."
 
 
 def show_overview(shown: ConceptResults) -> None:
@@ -102,7 +123,8 @@ def show_overview(shown: ConceptResults) -> None:
             _open_button(row, "chart")
     st.caption(
         "Consistency: cosine of a participant's own version of the concept with that of the others, mean over "
-        "participants. Size: vertices of all participants."
+        "participants; vertices were chosen for being near those of others, so compare it with what is consistent by "
+        "chance (above). Size: vertices of all participants."
         + (f" Drawn are the first {MOST_POINTS} of {len(listed):,}." if len(listed) > MOST_POINTS else "")
     )
     figure_downloads("Concepts", listed, figure, [shown.spec], shown.stem, shown.provenance)
@@ -111,7 +133,7 @@ def show_overview(shown: ConceptResults) -> None:
 def _show_card(shown: ConceptResults, row: pd.Series) -> None:
     concept = int(row["concept"])
     st.markdown(f"**{plain(row['name'])}**")
-    best = np.argsort(-shown.similarity[concept])[:CARD_PICTURES]
+    best = np.argsort(-shown.similarity[concept], kind="stable")[:CARD_PICTURES]
     sheet = contact_sheet(shown.thumbnails(best.tolist()), columns=CARD_PICTURES // 2, size=CARD_PIXELS)
     st.image(sheet, width="stretch")
     st.caption(
@@ -149,8 +171,10 @@ def show_scan(shown: ConceptResults) -> None:
     st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="scan", alt="Concepts by eps and participants")
     st.caption(
         "Of the first stage. Concepts merge as eps grows: look for the range in which many concepts hold many "
-        "vertices, none holds most, and two halves of the seeds agree (adjusted Rand index: of vertices that are in "
-        "concepts of both; overlap: share of vertices in concepts of either). Choose it above: it is part of the run."
+        "vertices, far more than by chance, none holds most, and two halves of the seeds agree (adjusted Rand index: "
+        "of vertices that are in concepts of both, where these are several; overlap: share of vertices in concepts of "
+        "either). By chance: the same with every participant's weights turned at random, each by a turn of their own. "
+        "Choose it above: it is part of the run."
     )
     figure_downloads("Scan", table, figure, [shown.spec], shown.stem, shown.provenance)
 
@@ -173,7 +197,7 @@ def show_decoders(shown: ConceptResults) -> None:
     st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="retrieval", alt="Held-out pictures found")
     st.caption(
         "Share of held-out pictures whose own embedding is among the k nearest to what is decoded from the responses "
-        "to them. Intervals: bootstrap over pictures. Ridge: linear regression to the embedding, every "
+        "to them. Intervals: Wilson's, 95 %. Ridge: linear regression to the embedding, every "
         "dimension's penalty chosen by leaving out one training picture at a time."
     )
     figure_downloads("Retrieval", table, figure, shown.spec.decoders, shown.stem, shown.provenance)
@@ -195,7 +219,7 @@ def show_decoders(shown: ConceptResults) -> None:
 def _decoder_facts(subject: str, run: Run, result: dict[str, object]) -> dict[str, object]:
     spec = run.spec
     assert isinstance(spec, DecoderSpec)
-    by = "every vertex" if spec.selection == "none" else f"{spec.selection} above {spec.vertex_threshold:g}"
+    by = "every vertex" if spec.selection == "none" else f"{CHOSEN_BY[spec.selection]} above {spec.vertex_threshold:g}"
     return {
         "participant": subject,
         "vertices used": result["n_vertices"],
@@ -223,7 +247,8 @@ def show_table(shown: ConceptResults) -> None:
     st.caption(
         "Tightness: mean cosine of the vertices with the concept. Consistency: see Overview; the least is that of the "
         "participant most unlike the others. Reseeded: cosine of the concept in one half of the decoders' seeds with "
-        "that in the other. Left out: best cosine with a concept found without a participant, mean over participants. "
+        "that in the other. Left out: best cosine with any concept found without a participant (fewer others are asked "
+        "for where too few are left), mean over participants. "
         "Evidence r: over held-out pictures, how the decoded responses' likeness to the concept goes with the "
         "pictures' own."
     )

@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import adjusted_rand_score
 
 from brainviz.analyses.concept_measures import (
@@ -18,6 +19,7 @@ from brainviz.analyses.concept_measures import (
     map_weights,
     participant_vectors,
     sample_points,
+    turned_at_random,
 )
 from brainviz.errors import DatasetError
 
@@ -99,13 +101,34 @@ def test_consistency_in_closed_form() -> None:
 
 
 def test_best_matches() -> None:
-    cosines, which = best_matches(np.eye(3), [[0.0, 0.6, 0.8], [-1.0, 0.0, 0.0]])
-    np.testing.assert_allclose(cosines, [0, 0.6, 0.8])
-    np.testing.assert_array_equal(which, [0, 0, 0])
-    cosines, which = best_matches(np.eye(3), np.zeros((0, 3)))
-    assert np.isnan(cosines).all()
-    np.testing.assert_array_equal(which, [-1, -1, -1])
-    assert len(best_matches(np.zeros((0, 3)), np.eye(3))[0]) == 0
+    np.testing.assert_allclose(best_matches(np.eye(3), [[0.0, 0.6, 0.8], [-1.0, 0.0, 0.0]]), [0, 0.6, 0.8])
+    assert np.isnan(best_matches(np.eye(3), np.zeros((0, 3)))).all()
+    assert len(best_matches(np.zeros((0, 3)), np.eye(3))) == 0
+
+
+# --- chance -----------------------------------------------------------------------------------------------------------
+
+
+def test_turned_vectors_keep_what_a_participant_has_and_lose_what_participants_share() -> None:
+    rng = np.random.default_rng(6)
+    shared = rng.standard_normal((40, 64))
+    vectors, who = np.tile(shared, (3, 1)), np.repeat([0, 1, 2], 40)
+    turned = turned_at_random(vectors, who, seed=1)
+    for participant in range(3):
+        own = turned[who == participant].astype(np.float64)
+        np.testing.assert_allclose(own @ own.T, shared @ shared.T, atol=1e-3)
+    unit = turned / np.linalg.norm(turned, axis=1, keepdims=True)
+    across = (unit[:40] * unit[40:80]).sum(axis=1)
+    assert abs(across.mean()) < 4 / np.sqrt(40 * 64)
+    np.testing.assert_array_equal(turned, turned_at_random(vectors, who, seed=1))
+    assert np.abs(turned - turned_at_random(vectors, who, seed=2)).max() > 0.1
+
+
+def test_a_single_cluster_says_nothing_of_agreement() -> None:
+    one, two = np.zeros(9, int), np.array([0, 0, 0, 1, 1, 1, -1, -1, -1])
+    assert np.isnan(agreement(one, one).rand)
+    assert np.isnan(agreement(one, two).rand)
+    assert (agreement(two, two).rand, agreement(one, one).overlap) == (1, 1)
 
 
 # --- evidence ---------------------------------------------------------------------------------------------------------
@@ -133,30 +156,32 @@ def test_evidence_bins_hold_pictures_of_neighbouring_ranks() -> None:
     evidence = np.where(np.arange(55) % 5 == 0, np.nan, similarity**3)
     known = sorted((i for i in range(55) if i % 5), key=lambda i: -similarity[i])
     bins = evidence_bins(similarity, evidence, 8)
-    sizes = [6, 6, 6, 6, 5, 5, 5, 5]
+    sizes = [11, 11, 11, 11]
     assert [each.n for each in bins] == sizes
     start = 0
     for each, size in zip(bins, sizes, strict=True):
         values = evidence[known[start : start + size]]
         assert each.value == pytest.approx(values.mean())
         assert each.share == pytest.approx((start + size / 2) / 44)
-        assert values.min() <= each.low <= each.value <= each.high <= values.max()
+        reach = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+        assert (each.low, each.high) == pytest.approx((reach.low, reach.high))
         start += size
-    assert bins == evidence_bins(similarity, evidence, 8)
-    assert [each.value for each in bins] != [each.low for each in bins]
+    assert [each.n for each in evidence_bins(similarity, evidence, 8, least=1)] == [6, 6, 6, 6, 5, 5, 5, 5]
 
 
 def test_the_interval_of_a_bin_is_the_one_theory_says() -> None:
     rng = np.random.default_rng(4)
     values = rng.standard_normal(2000)
-    (only,) = evidence_bins(np.zeros(2000), values, 1, n_resamples=4000)
+    (only,) = evidence_bins(np.zeros(2000), values, 1)
     half = 1.96 * values.std() / np.sqrt(2000)
     assert (only.high - only.low) / 2 == pytest.approx(half, rel=0.1)
     assert (only.share, only.n) == (0.5, 2000)
 
 
 def test_few_pictures_make_few_bins() -> None:
-    assert [each.n for each in evidence_bins([3.0, 2.0, 1.0], [0.3, np.nan, 0.1])] == [1, 1]
+    (both,) = evidence_bins([3.0, 2.0, 1.0], [0.3, np.nan, 0.1])
+    assert (both.n, both.value) == (2, pytest.approx(0.2))
+    assert np.isnan([both.low, both.high]).all()  # two pictures tell nothing of how much they scatter
     assert evidence_bins([1.0, 2.0], [np.nan, np.nan]) == []
     assert evidence_bins([], []) == []
 

@@ -15,11 +15,12 @@ from tests.drawn import by_name, numbers, printed
 
 def scanned(settings: tuple[int, ...] = (2, 3)) -> pd.DataFrame:
     rows = [
-        (eps, m, int(100 * eps) - 40 - m if eps > 0.5 else 0, eps / 2, m + 2.5, m + 1, eps / 4, 0.9, 0.8)
+        (eps, m, int(100 * eps) - 40 - m if eps > 0.5 else 0, eps / 2, m + 2.5, m + 1, eps / 4, 0.9, 0.8, m, eps / 9)
         for m in settings
         for eps in (0.5, 0.55, 0.6, 0.65)
     ]
     columns = "eps min_participants n_concepts share mean_participants fewest_participants largest rand overlap"
+    columns += " n_concepts_by_chance share_by_chance"
     frame = pd.DataFrame(rows, columns=columns.split())
     frame.loc[frame["min_participants"] != 3, ["rand", "overlap"]] = np.nan
     return frame
@@ -56,7 +57,12 @@ def test_the_scan_has_a_panel_per_quantity_with_a_line_per_number_of_participant
     for trace in figure.data:
         if trace.legendgroup != "chosen":
             panels.setdefault(trace.yaxis, []).append(trace)
-    quantities = [["n_concepts"], ["share"], ["largest"], ["mean_participants", "fewest_participants"]]
+    quantities = [
+        ["n_concepts", "n_concepts_by_chance"],
+        ["share", "share_by_chance"],
+        ["largest"],
+        ["mean_participants", "fewest_participants"],
+    ]
     for axis, columns in zip(("y", "y2", "y3", "y4"), quantities, strict=True):
         drawn = iter(panels[axis])
         for setting in (2, 3):
@@ -85,8 +91,12 @@ def test_what_was_chosen_is_marked_in_every_panel(provenance: Provenance) -> Non
     rings = [trace for trace in figure.data if trace.legendgroup == "chosen"]
     row = frame[np.isclose(frame["eps"], 0.6) & (frame["min_participants"] == 3)].iloc[0]
     expected = [
-        ["n_concepts"], ["share"], ["largest"], ["mean_participants", "fewest_participants"], ["rand", "overlap"],
-    ]  # fmt: skip
+        ["n_concepts", "n_concepts_by_chance"],
+        ["share", "share_by_chance"],
+        ["largest"],
+        ["mean_participants", "fewest_participants"],
+        ["rand", "overlap"],
+    ]
     assert [ring.yaxis for ring in rings] == ["y", "y2", "y3", "y4", "y5"]
     for ring, columns in zip(rings, expected, strict=True):
         np.testing.assert_allclose(ring.y, [row[column] for column in columns])

@@ -552,7 +552,7 @@ def test_what_is_written_is_beside_the_run_and_everybody_sees_it(
 
 def test_two_concepts_of_one_name_stay_two(mapped: Run, visit: Visit, charts: Charts) -> None:
     for concept in (0, 1, 2):
-        write_note(mapped, concept, Note("none"))
+        write_note(mapped, concept, Note("none"), before=Note())
     at = visit("concepts", dataset="shared", map_points="61", show="One concept", concept="2 none")
     assert at.selectbox(key="concept").value == 2
     assert at.selectbox(key="concept").options == ["0 none", "1 none", "2 none"]
@@ -564,7 +564,7 @@ def test_two_concepts_of_one_name_stay_two(mapped: Run, visit: Visit, charts: Ch
 
 
 def test_a_name_is_shown_letter_by_letter(mapped: Run, visit: Visit, charts: Charts, offered: Offered) -> None:
-    write_note(mapped, 0, Note(HOSTILE, f"{HOSTILE}\n# heading"))
+    write_note(mapped, 0, Note(HOSTILE, f"{HOSTILE}\n# heading"), before=Note())
     at = visit("concepts", **LINK, map_points="61", concept="0")
     escaped = re.compile(r"(?<!\\)[<*\[$]")
     for view in VIEWS:
@@ -600,7 +600,7 @@ def test_a_hidden_concept_is_left_out_of_the_overview(run: Run, visit: Visit, ch
     assert "open_card_2" in keys(at.button)
     assert sorted(numbers(charts(at)[0])) == [0, 1, 2]
     for concept in (0, 1):
-        write_note(run, concept, Note(hidden=True))
+        write_note(run, concept, Note(hidden=True), before=Note())
     at.toggle(key="hidden").set_value(False).run()
     assert not at.exception
     assert "Every concept is hidden." in said(at)
@@ -747,9 +747,7 @@ def test_settings_out_of_range_are_an_error_in_words(shared: None, visit: Visit,
     assert "start" not in keys(at.button)
 
 
-@pytest.mark.parametrize(
-    "link", [{"eps": "5"}, {"min_participants": "-3"}, {"n_bootstrap": "1"}, {"map_points": "1e9"}]
-)
+@pytest.mark.parametrize("link", [{"eps": "5"}, {"min_participants": "-3"}, {"n_seeds": "0"}, {"map_points": "1e9"}])
 def test_settings_beyond_their_limits_are_the_usual_ones(run: Run, visit: Visit, link: dict[str, str]) -> None:
     at = visit("concepts", dataset="shared", **link)
     assert not at.error

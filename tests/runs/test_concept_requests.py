@@ -324,9 +324,9 @@ def test_specs_refuse_what_does_not_go_together(ask: Ask) -> None:
     assert ConceptsSpec.model_validate(json.loads(json.dumps(spec.model_dump(mode="json")))).run_id == spec.run_id
 
 
-def test_the_second_stage_never_reaches_less_far_than_the_first(ask: Ask) -> None:
+def test_the_second_stage_reaches_as_far_as_published(ask: Ask) -> None:
     """Methods, section 8: within min(eps + 0.05, 0.65)."""
-    for eps, expansion, radius in ((0.45, 0.05, 0.5), (0.6, 0.05, 0.65), (0.62, 0.05, 0.65), (0.7, 0.05, 0.7)):
+    for eps, expansion, radius in ((0.45, 0.05, 0.5), (0.6, 0.05, 0.65), (0.62, 0.05, 0.65), (0.7, 0.05, 0.65)):
         assert ask("concepts", eps=eps, expansion=expansion).radius == pytest.approx(radius)
     assert ask("concepts", eps=0.5, expansion=0).radius == 0.5
 

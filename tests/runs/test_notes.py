@@ -24,20 +24,25 @@ def run(finish_run: Callable[..., Run]) -> Run:
     return finish_run(FinetuneSpec(dataset="0" * 64, subject="subj01", hemi="lh", roi="V1"), {"loss": 0.5})
 
 
+def write(run: Run, concept: int, note: Note) -> None:
+    """Write as one who has seen what is there."""
+    write_note(run, concept, note, before=read_notes(run).get(concept, Note()))
+
+
 def test_what_is_written_is_read(run: Run) -> None:
     assert read_notes(run) == {}
     food = Note("food, *raw* & <b>", "first line\nsecond é 🍎", True)
-    write_note(run, 3, food)
-    write_note(run, 11, Note(hidden=True))
+    write(run, 3, food)
+    write(run, 11, Note(hidden=True))
     assert read_notes(run) == {3: food, 11: Note(hidden=True)}
-    write_note(run, 3, Note("food"))
+    write(run, 3, Note("food"))
     assert read_notes(run)[3] == Note("food")
 
 
 def test_an_empty_note_leaves_nothing(run: Run) -> None:
-    write_note(run, 1, Note("food"))
-    write_note(run, 2, Note("hands"))
-    write_note(run, 1, Note())
+    write(run, 1, Note("food"))
+    write(run, 2, Note("hands"))
+    write(run, 1, Note())
     assert read_notes(run) == {2: Note("hands")}
     assert json.loads((run.path / NOTES).read_text()) == {"2": {"name": "hands", "note": "", "hidden": False}}
 
@@ -45,7 +50,7 @@ def test_an_empty_note_leaves_nothing(run: Run) -> None:
 def test_the_result_is_not_touched(run: Run) -> None:
     before = {path.name: hashlib.sha256(path.read_bytes()).digest() for path in run.path.iterdir() if path.is_file()}
     manifest = run.manifest()
-    write_note(run, 0, Note("food"))
+    write(run, 0, Note("food"))
     after = {path.name: hashlib.sha256(path.read_bytes()).digest() for path in run.path.iterdir() if path.is_file()}
     assert {name: digest for name, digest in after.items() if name != NOTES} == before
     again = Store().get(run.id)
@@ -62,7 +67,7 @@ run, first = Store().get(sys.argv[1]), int(sys.argv[2])
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(first, first + 25):
-    write_note(run, number, Note(f"name {number}"))
+    write_note(run, number, Note(f"name {number}"), before=Note())
 """
 
 
@@ -111,7 +116,7 @@ def test_a_damaged_file_is_told_and_not_overwritten(run: Run, content: bytes) ->
     with pytest.raises(RunError, match=NOTES):
         read_notes(run)
     with pytest.raises(RunError, match="the result itself is whole"):
-        write_note(run, 1, Note("food"))
+        write(run, 1, Note("food"))
     assert file.read_bytes() == content
     assert run.state == "done"
 
@@ -119,14 +124,26 @@ def test_a_damaged_file_is_told_and_not_overwritten(run: Run, content: bytes) ->
 def test_what_is_too_long_is_refused(run: Run) -> None:
     for note in (Note("x" * (MOST_NAME + 1)), Note("food", "x" * (MOST_NOTE + 1))):
         with pytest.raises(SpecError, match="too long"):
-            write_note(run, 1, note)
+            write(run, 1, note)
     assert read_notes(run) == {}
-    write_note(run, 1, Note("x" * MOST_NAME, "y" * MOST_NOTE))
+    write(run, 1, Note("x" * MOST_NAME, "y" * MOST_NOTE))
     assert len(read_notes(run)[1].note) == MOST_NOTE
 
 
 def test_notes_go_with_the_run(run: Run, tmp_path: Path) -> None:
-    write_note(run, 1, Note("food"))
+    write(run, 1, Note("food"))
     moved = run.path.rename(tmp_path / "elsewhere")
     assert read_notes(Run(run.id, run.kind, moved)) == {1: Note("food")}
     assert read_notes(run) == {}
+
+
+def test_what_somebody_else_has_written_meanwhile_is_not_lost(run: Run) -> None:
+    write(run, 1, Note("food"))
+    seen = read_notes(run)[1]
+    write(run, 1, Note("meals", "theirs"))
+    with pytest.raises(SpecError, match=r"(?s)meanwhile.*'meals'.*'theirs'"):
+        write_note(run, 1, Note("dishes"), before=seen)
+    assert read_notes(run)[1] == Note("meals", "theirs")
+    write_note(run, 1, Note("meals", "theirs"), before=seen)  # the same is no conflict
+    write_note(run, 1, Note("dishes"), before=Note("meals", "theirs"))
+    assert read_notes(run)[1] == Note("dishes")

@@ -14,6 +14,7 @@ import psutil
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
+from brainviz.analyses.concept_measures import consistency, participant_vectors, turned_at_random
 from brainviz.analyses.concepts import cluster_shared, expand_within
 from brainviz.cli import main
 from brainviz.datasets import open_dataset
@@ -309,14 +310,37 @@ def test_reseeding_by_hand(finish_concepts: Finish) -> None:
     halves = np.concatenate([load(each, HALVES) for each in decoders(run)], axis=1)
     even, odd = (directions_of(half, labels) for half in halves)
     np.testing.assert_allclose(table(run, CONCEPTS)["reseeded"], (even * odd).sum(axis=1), atol=1e-6)
-    scanned = table(run, SCAN)
+    scanned, compared = table(run, SCAN), 0
     for row in scanned[scanned["min_participants"] == 3].itertuples():
         one, other = (cluster_shared(half, load(run, WHO), row.eps, 3).labels for half in halves)
         both, either = (one >= 0) & (other >= 0), (one >= 0) | (other >= 0)
-        if both.any():
+        if len(set(one[both])) > 1 and len(set(other[both])) > 1:
             assert row.rand == pytest.approx(adjusted_rand_score(one[both], other[both]))
             assert row.overlap == pytest.approx(both.sum() / either.sum())
+            compared += 1
+    assert compared
     assert scanned[scanned["min_participants"] != 3][["rand", "overlap"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("eps", [0.4, 0.9])
+def test_what_is_shared_by_chance(finish_concepts: Finish, eps: float) -> None:
+    """The same settings, on weights of which every participant's have been turned at random."""
+    run = finish_concepts(eps=eps, expansion=0.05, expansion_limit=0.95, turn_seed=7)
+    who = load(run, WHO)
+    turned = turned_at_random(weights(run), who, 7)
+    labels = expand_within(turned, who, cluster_shared(turned, who, eps, 3).labels, eps + 0.05)
+    found = run.result()["by_chance"]
+    assert found["n_concepts"] == labels.max() + 1
+    assert found["share_in_concepts"] == pytest.approx((labels >= 0).mean())
+    if found["n_concepts"]:
+        alike = consistency(participant_vectors(turned, who, labels, 4))
+        assert found["consistency"] == pytest.approx(np.nanmean(alike))
+    assert (found["n_concepts"] > 0) == (eps > 0.5)  # so near each other, vertices are only where there is a reason
+    scanned = table(run, SCAN)
+    for row in scanned.itertuples():
+        by_chance = cluster_shared(turned, who, row.eps, row.min_participants)
+        assert row.n_concepts_by_chance == by_chance.n_clusters
+        assert row.share_by_chance == pytest.approx((by_chance.labels >= 0).mean())
 
 
 def test_one_seed_cannot_be_compared_with_others(finish_concepts: Finish) -> None:

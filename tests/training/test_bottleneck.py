@@ -17,7 +17,8 @@ from brainviz.encoding.metrics import pearson_r
 from brainviz.errors import DatasetError, SpecError
 from brainviz.models.bottleneck import Bottleneck, draw_noise, racing_loss
 from brainviz.training import bottleneck as training
-from brainviz.training.bottleneck import SubjectData, fit_bottleneck, noise_seed, predict, streams
+from brainviz.training.bottleneck import SubjectData, fit_bottleneck, noise_seed, predict
+from brainviz.training.streams import streams
 
 QUICK = {"width": 24, "epochs": 2, "batch_size": 16, "learning_rate": 1e-3}
 

@@ -13,8 +13,9 @@ from torch.nn import functional
 from brainviz.errors import DatasetError, SpecError
 from brainviz.models.decoder import decode
 from brainviz.training import decoding
-from brainviz.training.decoding import bytes_per_seed, fit_decoders, streams
+from brainviz.training.decoding import bytes_per_seed, fit_decoders
 from brainviz.training.retrieval import retrieval_ranks, top_k
+from brainviz.training.streams import streams
 
 
 def noise_data(n: int = 50, v: int = 24, p: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

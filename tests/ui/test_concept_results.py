@@ -65,7 +65,7 @@ def test_the_table_is_the_runs_with_words_for_names(shown: ConceptResults) -> No
 
 def test_what_people_wrote_is_in_the_table_and_labels_keep_numbers(shown: ConceptResults, show: Show) -> None:
     before = shown.table
-    write_note(shown.run, 1, Note("cups", "a note", hidden=True))
+    write_note(shown.run, 1, Note("cups", "a note", hidden=True), before=Note())
     again = show(shown.run)
     assert list(again.table["name"])[1] == "cups"
     assert list(again.table["note"]) == ["", "a note", ""]

@@ -15,16 +15,32 @@ from brainviz.ui.concept_view import BETWEEN, ROW, cosine_scale, number_words, r
 # --- rows of pictures -------------------------------------------------------------------------------------------------
 
 
-def test_rows_are_parts_of_the_ranking() -> None:
-    ranked = np.random.default_rng(0).permutation(2000)
-    rows = rank_rows(ranked)
-    assert list(rows) == ["Most associated", *(words.capitalize() for words in BETWEEN), "Least associated"]
-    assert rows["Most associated"] == ranked[:ROW].tolist()
-    assert rows["Least associated"] == ranked[::-1][:ROW].tolist()
-    for words, share in BETWEEN.items():
-        places = [ranked.tolist().index(number) for number in rows[words.capitalize()]]
-        assert places == list(range(places[0], places[0] + ROW))
-        assert np.mean(places) == pytest.approx(share * 2000, abs=ROW)
+@pytest.mark.parametrize("m", [2000, 9041])
+def test_rows_are_parts_of_the_ranking(m: int) -> None:
+    ranked = np.random.default_rng(0).permutation(m).tolist()
+    rows = rank_rows(np.array(ranked))
+    best, *between, worst = rows.items()
+    assert best == ("Most associated", ranked[:ROW])
+    assert worst == ("Least associated, from the last one", ranked[::-1][:ROW])
+    assert len(between) == len(BETWEEN)
+    for (words, row), share in zip(between, BETWEEN, strict=True):
+        first = ranked.index(row[0])
+        assert row == ranked[first : first + ROW]
+        assert words == f"At {share:.0%}: ranks {first + 1:,} to {first + ROW:,} of {m:,}"
+        assert first + ROW / 2 == pytest.approx(share * m, abs=1)
+
+
+@pytest.mark.parametrize("m", [100, 600, 1400])
+def test_rows_that_would_meet_are_left_out(m: int) -> None:
+    """A label never names another rank than that of its pictures."""
+    rows = rank_rows(np.arange(m))
+    for words, row in rows.items():
+        if words.startswith("At"):
+            assert words.split(": ")[1] == f"ranks {row[0] + 1:,} to {row[-1] + 1:,} of {m:,}"
+            assert (row[0] + row[-1] + 1) / 2 / m == pytest.approx(float(words.split("%")[0][3:]) / 100, abs=1 / m)
+    drawn = [number for row in rows.values() for number in row]
+    assert len(set(drawn)) == len(drawn)
+    assert not any(words.startswith("At 1%") for words in rows)
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 2 * ROW])
@@ -32,20 +48,9 @@ def test_few_pictures_are_one_row(n: int) -> None:
     assert list(rank_rows(np.arange(n)).values()) == [list(range(n))]
 
 
-@pytest.mark.parametrize("n", [2 * ROW + 1, 3 * ROW - 1, 3 * ROW, 50, 120])
-def test_rows_are_full_and_do_not_meet_the_ends(n: int) -> None:
-    rows = rank_rows(np.arange(n))
-    middle = list(rows.values())[1:-1]
-    for row in middle:
-        assert len(row) == min(ROW, n)
-    if n >= 3 * ROW:
-        ends = {*rows["Most associated"], *rows["Least associated"]}
-        assert all(ends.isdisjoint(row) for row in middle)
-
-
 def test_another_number_of_pictures_in_a_row() -> None:
     assert rank_rows(np.arange(100), 3)["Most associated"] == [0, 1, 2]
-    assert rank_rows(np.arange(100), 3)["Least associated"] == [99, 98, 97]
+    assert rank_rows(np.arange(100), 3)["Least associated, from the last one"] == [99, 98, 97]
 
 
 # --- shares of ROIs ---------------------------------------------------------------------------------------------------
