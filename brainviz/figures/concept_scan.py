@@ -121,7 +121,9 @@ def _add_scan_panel(
                 f"{words} ({column.replace('_', ' ')}): {value}<extra></extra>",
                 **place,
             )
-    figure.update_yaxes(tickformat=number_format, rangemode="tozero", nticks=6, **place)
+    known = rows[[column for column in columns if column]].to_numpy(np.float64)
+    nothing = {} if np.isfinite(known).any() else {"range": [0, 1]}
+    figure.update_yaxes(tickformat=number_format, rangemode="tozero", nticks=6, **nothing, **place)
 
 
 def _place(number: int) -> dict[str, int]:

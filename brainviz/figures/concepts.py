@@ -46,6 +46,8 @@ MOST_PARTICIPANTS = 8
 PARTICIPANT_SCALE, SCALE_START = "Plasma_r", 0.1
 #: The shortest axes: of consistency, and of size in decades.
 LEAST_CONSISTENCY, LEAST_DECADES = 0.4, 1.0
+#: Where the axis of consistency ends at the latest: a cosine is 1 at most.
+MOST_CONSISTENCY = 1.03
 #: Sides of a point on which its name may stand, best first.
 SIDES = ("top center", "bottom center", "middle right", "middle left")
 #: Where the matrix's colours end at least, and how far beyond the largest cosine off the diagonal.
@@ -98,7 +100,8 @@ def concept_chart(
     if known.empty:
         return empty_figure("No concept has a consistency between participants.", provenance, title=title)
     x, y = known["consistency"].to_numpy(np.float64), np.log10(known[size].to_numpy(np.float64))
-    ends = padded(*_at_least(x, LEAST_CONSISTENCY), 0.08), padded(*_at_least(y, LEAST_DECADES), 0.12)
+    lowest, highest = padded(*_at_least(x, LEAST_CONSISTENCY), 0.08)
+    ends = (lowest, min(highest, MOST_CONSISTENCY)), padded(*_at_least(y, LEAST_DECADES), 0.12)
     height, across = 520, NARROW - MARGINS - LEGEND_PIXELS
     names = [shortened(name, NAME_CHARACTERS) for name in known["name"]]
     sides = _label_sides(
@@ -124,7 +127,7 @@ def concept_chart(
             cliponaxis=False,
             name=f"{count} participant{'s' if count != 1 else ''}",
             marker={"color": participant_colour(count), "size": 11, "line": {"color": "white", "width": 0.8}},
-            customdata=rows[["concept"]],
+            customdata=rows[["concept"]].to_numpy().tolist(),  # of a typed array, Streamlit makes an object
             hovertext=[_concept_in_words(row) for row in rows.itertuples()],
             hoverinfo="text",
         )

@@ -103,9 +103,9 @@ def method_colours(methods: Iterable[str]) -> dict[str, str]:
     return known | dict(zip(others, cycle(OTHER_METHOD_COLOURS), strict=False))
 
 
-def signed(value: float) -> str:
-    """Return a value for hover texts: 3 decimals, with the minus sign that plotly's own numbers have."""
-    return f"{value:.3f}".replace("-", "−")
+def signed(value: float, decimals: int = 3) -> str:
+    """Return a value in words, with the minus sign that plotly's own numbers have."""
+    return f"{value:.{decimals}f}".replace("-", "−")
 
 
 def escaped(name: object) -> str:

@@ -53,6 +53,9 @@ _KNOWN_SIZES = {"ViT-B-32": 224, COMPACT_CLIP: 64}
 _KNOWN_DIMENSIONS = {"ViT-B-32": 512, COMPACT_CLIP: 128}
 _KNOWN_DIGESTS = {"ViT-B-32": "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"}
 
+#: Characters of a text that an error quotes.
+QUOTED = 60
+
 #: What OpenAI's archives hold beside the weights.
 _OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
@@ -668,8 +671,8 @@ class _Compact(ImageText):
             return
         near = [found for word in words if (found := nearest(word, self._number_of))]
         raise SpecError(
-            f"{COMPACT_CLIP} knows no word of {text!r}.",
-            got=text,
+            f"{COMPACT_CLIP} knows no word of this text.",
+            got=repr(text if len(text) <= QUOTED else f"{text[:QUOTED]}…"),
             expected="words of the demo's captions, for example food, faces, house, red, night",
             mend=f"did you mean {' or '.join(dict.fromkeys(near))}?" if near else "choose other words.",
         )

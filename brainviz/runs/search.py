@@ -35,8 +35,8 @@ SECONDS = 120.0
 IDLE_SECONDS = 900.0
 
 
-def embed_text(network: ClipFields, text: str) -> NDArray[np.float32]:
-    """Return the unit vector of a text, (p,), from the other process; wait for it.
+def embed_text(network: ClipFields, text: str) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Return the unit vector of a text, (p,), and the words left out of it, from the other process; wait for it.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def embed_text(network: ClipFields, text: str) -> NDArray[np.float32]:
     found = _READER.ask({"network": fields, "text": text, "cache": str(cache_dir())})
     if "vector" not in found:
         raise RunError("The text cannot be searched for.", got=found["error"])
-    return np.array(found["vector"], np.float32)
+    return np.array(found["vector"], np.float32), tuple(found["unknown"])
 
 
 def log_file() -> Path:
@@ -150,7 +150,7 @@ def answer_to(request: dict[str, Any], opened: dict[str, ImageText]) -> dict[str
         vector = opened[key].embed_texts([request["text"]])[0]
     except BrainvizError as error:
         return {"error": str(error).replace("\n", " ")}
-    return {"vector": vector.tolist()}
+    return {"vector": vector.tolist(), "unknown": opened[key].unknown_words(request["text"])}
 
 
 def main() -> int:

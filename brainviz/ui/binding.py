@@ -11,6 +11,9 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from brainviz.ui.errors import plain
 
+#: Characters of a link's parameter that are quoted.
+QUOTED = 60
+
 #: Where a session remembers the keys of its bound controls, the page it is on, and that it has just been switched to.
 _KEYS, _PAGE, _DRAWN_ONCE = "_bound controls", "_page", "_page drawn once"
 
@@ -44,11 +47,37 @@ def say_unknown(key: str, offered: Sequence[str], kind: str, place: Any = st) ->
     place : Streamlit container, optional
         Where to say it.
     """
+    if unknown := _unusable(key, lambda name: name in offered):
+        place.warning(f"The link names the {kind} {unknown}, which is not here.", icon=":material/link_off:")
+
+
+def say_no_number(key: str, label: str, minimum: float | None, maximum: float | None) -> None:
+    """Say so when a link gives what cannot be the value of a number's control. Call it before the control.
+
+    Parameters
+    ----------
+    key, label : str
+        The control's.
+    minimum, maximum : float or None
+        Its limits.
+    """
+
+    def usable(text: str) -> bool:
+        try:
+            number = float(text)
+        except ValueError:
+            return False
+        return (minimum is None or number >= minimum) and (maximum is None or number <= maximum)
+
+    if unusable := _unusable(key, usable):
+        st.warning(f"The link gives {unusable} as “{plain(label)}”, which is not possible.", icon=":material/link_off:")
+
+
+def _unusable(key: str, usable: Callable[[str], bool]) -> str:
+    """Return what the link says of a control that is not usable, until the visitor chooses something else."""
     if key not in st.session_state:
-        st.session_state[_unknown(key)] = [name for name in st.query_params.get_all(key) if name not in offered]
-    if unknown := st.session_state.get(_unknown(key)):
-        names = ", ".join(plain(name) for name in unknown)
-        place.warning(f"The link names the {kind} {names}, which is not here.", icon=":material/link_off:")
+        st.session_state[_unknown(key)] = [said for said in st.query_params.get_all(key) if not usable(said)]
+    return ", ".join(plain(said[:QUOTED]) for said in st.session_state.get(_unknown(key)) or ())
 
 
 def _unknown(key: str) -> str:

@@ -19,7 +19,7 @@ from brainviz.datasets.base import HEMISPHERE_NAMES, HEMISPHERES, MESH_VERTICES
 from brainviz.figures.meshes import SURFACES, resolution
 from brainviz.figures.style import PLOTLY_CONFIG, Provenance
 from brainviz.figures.surface import Scale, palettes, strip_figure
-from brainviz.ui.binding import bound, came_by_history
+from brainviz.ui.binding import QUOTED, bound, came_by_history
 from brainviz.ui.errors import plain
 from brainviz.ui.look import Look, look_from, look_of, query_of
 from brainviz.ui.viewer import show_viewer, told_look
@@ -32,9 +32,6 @@ TABLE_ROWS = 200
 #: What is picked on the cortex: in the address as text, such as "lh 1234"; a patch, too long for one, in the session.
 VERTEX, PATCH = "vertex", "_patch"
 VERTEX_NUMBER = re.compile("[0-9]{1,6}")
-
-#: Characters of a link's parameter that are quoted.
-QUOTED = 60
 
 
 def has_place(mesh: str) -> bool:

@@ -23,6 +23,7 @@ from brainviz.ui.errors import end_page
 from brainviz.ui.pickers import pick_hemispheres
 from brainviz.ui.settings import draw_group, draw_setting
 from brainviz.ui.sources import Source, roi_counts
+from brainviz.ui.words import count
 
 #: Beside each other above the expander; the widths of controls that name things.
 SHOWN_FIRST = ("eps", "min_participants")
@@ -57,6 +58,12 @@ def require_concepts(source: Source) -> Choice:
     if len(participants) < 2 or not hemispheres or not rois:
         st.info("Choose at least two participants, a hemisphere and a ROI.", icon=":material/arrow_upward:")
         end_page()
+    if values["min_participants"] >= len(participants):
+        st.warning(
+            f"There can be no concept: each participant has {count(len(participants) - 1, 'other')}, and "
+            f"{values['min_participants']} are asked for. Ask for fewer, or choose more participants.",
+            icon=":material/group_remove:",
+        )
     if values["selection"] == "none" or values["vertex_threshold"] == defaults["vertex_threshold"]:
         del values["vertex_threshold"]
     if values["selection"] == defaults["selection"]:

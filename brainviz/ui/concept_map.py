@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,16 @@ from numpy.typing import NDArray
 
 from brainviz.datasets.base import HEMISPHERES
 from brainviz.figures.contact_sheet import contact_sheet
-from brainviz.figures.style import PLOTLY_CONFIG
+from brainviz.figures.style import PLOTLY_CONFIG, signed
 from brainviz.figures.weight_map import weight_map
 from brainviz.runs import share
-from brainviz.ui.binding import bound
+from brainviz.ui.binding import bound, say_unknown
 from brainviz.ui.brain import has_place, picked
 from brainviz.ui.concept_results import ConceptResults, unit_weights
 from brainviz.ui.concept_search import picture_vectors
 from brainviz.ui.concept_view import show_cortex
 from brainviz.ui.downloads import figure_downloads
+from brainviz.ui.errors import plain
 
 #: What the points' colours can mean.
 COLOURS = ("concept", "subject", "hemi", "roi")
@@ -30,6 +32,9 @@ MOST_NAMED, OTHERS = 40, "other concepts"
 #: Pictures of a selection, most and least associated each.
 PICTURES = 10
 
+#: Picked vertices that are placed by those with the most similar weights, at most.
+MOST_PLACED = 500
+
 #: ROIs that overlap with others name no vertex.
 PASSED_OVER = ("early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal", "early-visual")
 
@@ -39,10 +44,12 @@ def show_weight_space(shown: ConceptResults) -> None:
     if not shown.has(share.MAP):
         st.info("This run has no map: it was asked for without one, or has too few vertices.", icon=":material/info:")
         return
+    say_unknown("map_colour", COLOURS, "colour")
     colour = st.segmented_control("Colour", COLOURS, default="concept", required=True, **bound("map_colour"))
     table = map_table(shown)
-    patch = _on_map(shown, table)
     by = str(colour or "concept")
+    remembered = _Lasso.of(shown.run.id)
+    patch = _on_map(shown, table) or remembered.points
     orders = {"concept": [*shown.labels[:MOST_NAMED], OTHERS], "subject": shown.subjects}
     figure = weight_map(table, shown.provenance, colour=by, highlight=patch, order=orders.get(by, ()))
     selected: Any = st.plotly_chart(
@@ -57,15 +64,21 @@ def show_weight_space(shown: ConceptResults) -> None:
     st.caption(
         f"UMAP on the cosine distance of decoding weights, of {len(table):,} vertices: as many of concepts as others, "
         "where there are so many. Draw round vertices to see what they have in common, and where they lie. Vertices "
-        "picked on the cortex have a ring here."
+        "drawn round, or picked on the cortex, have a ring here."
     )
     figure_downloads("Map", table, figure, [shown.spec], f"{shown.stem}_weights", shown.provenance)
     points = [int(point["customdata"][0]) for point in selected.selection.points if point.get("customdata")]
-    if points:
-        _show_selection(shown, np.array(points))
+    if remembered.follow(points):
+        st.rerun()  # rings are drawn before
+    if remembered.points:
+        st.button("Forget the selection", icon=":material/deselect:", on_click=remembered.forget)
+        _show_selection(shown, np.array(remembered.points))
     elif has_place(shown.source.dataset.mesh):
         st.markdown("**Cortex**")
-        st.caption("Concepts of the vertices: pick a vertex, or draw round a patch, to see where it lies in the map.")
+        st.caption(
+            "Vertices of concepts; colour: cosine of a vertex's weights with its own concept. Pick a vertex, or draw "
+            "round a patch, to see where it lies in the map."
+        )
         inside = shown.points["concept"] >= 0
         values = shown.points[["subject", "hemi", "column", "position"]].assign(
             value=np.where(inside, _own_cosines(shown), np.nan)
@@ -133,13 +146,46 @@ def _on_map(shown: ConceptResults, table: pd.DataFrame) -> list[int]:
     hemi, vertices = chosen
     points = shown.points.iloc[table["point"]]
     here = (points["hemi"] == hemi) & points["position"].isin(vertices)
-    who = st.session_state.get("who")
-    if who in shown.subjects:
-        here &= points["subject"] == who
+    who = st.session_state.get("who", st.query_params.get("who"))  # its control is drawn further down
+    who = who if who in shown.subjects else shown.subjects[0]
+    here &= points["subject"] == who
     found: list[int] = table["point"].to_numpy()[here.to_numpy()].tolist()
-    if not found:
-        st.caption("None of the picked vertices is among those that are mapped.")
-    return found
+    if found:
+        return found
+    own = (shown.points["subject"] == who) & (shown.points["hemi"] == hemi) & shown.points["position"].isin(vertices)
+    used = np.flatnonzero(own)
+    if not len(used):
+        st.caption(f"{plain(str(who))} has no decoded vertex there: {hemi} {', '.join(map(str, vertices[:5]))}.")
+        return []
+    mapped = table["point"].to_numpy()
+    weights = unit_weights(shown.run.id, shown.spec)
+    nearest = np.unique(mapped[(weights[used[:MOST_PLACED]] @ weights[mapped].T).argmax(axis=1)])
+    st.caption("The picked vertices are not in the map's sample: rings are round those with the most similar weights.")
+    return [int(point) for point in nearest]
+
+
+@dataclass
+class _Lasso:
+    """The vertices that were drawn round, which a session keeps when the figure is drawn in other colours."""
+
+    drawn: list[int] = field(default_factory=list)
+    points: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, run_id: str) -> _Lasso:
+        lasso: _Lasso = st.session_state.setdefault(f"_lasso {run_id}", cls())
+        return lasso
+
+    def follow(self, drawn: list[int]) -> bool:
+        """Take over a new selection; an empty one, which a figure drawn anew has, is none. Return whether it is new."""
+        new = bool(drawn) and drawn != self.drawn
+        self.drawn = drawn
+        if new:
+            self.points = drawn
+        return new
+
+    def forget(self) -> None:
+        self.points = []
 
 
 def _show_selection(shown: ConceptResults, points: NDArray[np.int64]) -> None:
@@ -152,7 +198,7 @@ def _show_selection(shown: ConceptResults, points: NDArray[np.int64]) -> None:
         ("Pictures most like their mean direction", order[:PICTURES]),
         ("Least like it", order[::-1][:PICTURES]),
     ):
-        labels = [f"{cosines[number]:.2f}".replace("-", "−") for number in numbers]
+        labels = [signed(cosines[number], 2) for number in numbers]
         st.caption(label)
         st.image(contact_sheet(shown.thumbnails(numbers.tolist()), columns=PICTURES, labels=labels), width="stretch")
     chosen = shown.points.iloc[points]

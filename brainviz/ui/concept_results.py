@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -97,13 +98,17 @@ class ConceptResults:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row per concept, in their order; columns of the run's table, and ``name words note hidden``."""
+        """One row per concept, in their order; columns of the run's table, and ``name words note hidden``.
+
+        A name that several have is preceded by the number.
+        """
         table = _table(self.run.id, self.run).copy()
         words = [", ".join(self.words(number, WORDS_OF_A_NAME)) for number in table["concept"]]
         notes = [self.notes.get(number, Note()) for number in table["concept"]]
         table["words"] = words
+        given = Counter(note.name for note in notes)
         table["name"] = [
-            note.name or f"{number} {said}".strip()
+            note.name if given[note.name] == 1 and note.name else f"{number} {note.name or said}".strip()
             for number, note, said in zip(table["concept"], notes, words, strict=True)
         ]
         table["note"], table["hidden"] = [note.note for note in notes], np.array([note.hidden for note in notes], bool)
@@ -121,6 +126,12 @@ class ConceptResults:
     def words(self, concept: int, n: int) -> list[str]:
         """Return the texts most like a concept, at most n, and `MOST_WORDS`."""
         return [self.texts[row] for row in _best_texts(self.run.id, self)[concept][:n]]
+
+    def words_of_negation(self, concept: int, n: int) -> list[str]:
+        """Return the texts least like a concept, the least first, at most n."""
+        cosines = self.text_similarity[concept]
+        known = np.flatnonzero(np.isfinite(cosines))
+        return [self.texts[row] for row in known[np.argsort(cosines[known], kind="stable")][:n]]
 
     @cached_property
     def pictures(self) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from brainviz.errors import BrainvizError
 from brainviz.figures.concept_details import text_bars
 from brainviz.figures.contact_sheet import contact_sheet
-from brainviz.figures.style import PLOTLY_CONFIG
+from brainviz.figures.style import PLOTLY_CONFIG, signed
 from brainviz.runs.concept_specs import ClipFields
 from brainviz.runs.embed import read_embeddings
 from brainviz.runs.search import embed_text
@@ -19,7 +19,7 @@ from brainviz.ui.binding import bound
 from brainviz.ui.concept_results import ConceptResults
 from brainviz.ui.concept_view import show_cortex
 from brainviz.ui.downloads import figure_downloads
-from brainviz.ui.errors import show_error
+from brainviz.ui.errors import plain, show_error
 
 #: Pictures shown, in rows of so many.
 PICTURES, ROW = 20, 10
@@ -43,13 +43,23 @@ def show_search(shown: ConceptResults) -> None:
         return
     try:
         with st.spinner("Reading the text"):
-            vector = text_vector(shown, str(text).strip())
+            vector, unknown = text_vector(shown, str(text).strip())
     except BrainvizError as error:
         show_error(error)
         return
+    if unknown:
+        st.warning(
+            f"{shown.spec.described_by.clip_network} does not know {plain(', '.join(unknown))}: looked for without.",
+            icon=":material/spellcheck:",
+        )
     if not shown.table.empty:
-        names = shown.table["name"].tolist()
+        names = [
+            f"{name} (hidden)" if hidden else str(name)
+            for name, hidden in zip(shown.table["name"], shown.table["hidden"], strict=True)
+        ]
         cosines = np.asarray(shown.directions) @ vector
+        if cosines.max() <= 0:
+            st.info("No concept points towards this text: all cosines are 0 or less.", icon=":material/info:")
         figure = text_bars(names, cosines, shown.about(words=f"“{text}”"), name=str(text))
         st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="found_concepts", alt="Concepts like the text")
         table = pd.DataFrame({"concept": shown.table["concept"], "name": names, "cosine": cosines})
@@ -64,14 +74,16 @@ def show_search(shown: ConceptResults) -> None:
     st.markdown("**Pictures most like the text**")
     cosines = picture_vectors(shown) @ vector
     best = np.argsort(-cosines, kind="stable")[:PICTURES]
-    labels = [f"{cosines[number]:.2f}".replace("-", "−") for number in best]
+    labels = [signed(cosines[number], 2) for number in best]
     st.image(contact_sheet(shown.thumbnails(best.tolist()), columns=ROW, labels=labels), width="stretch")
     st.markdown("**Vertices whose decoding weights are like the text**")
     show_cortex(shown, shown.vertex_cosines(vector), f"“{text}”", f"{shown.stem}_search")
 
 
-def text_vector(shown: ConceptResults, text: str) -> NDArray[np.float32]:
-    """Return the unit vector of a text: from those the run knows, or from another process.
+def text_vector(shown: ConceptResults, text: str) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Return the unit vector of a text, and the words of it that are left out as the network does not know them.
+
+    It comes from those the run knows, or from another process.
 
     Raises
     ------
@@ -84,13 +96,13 @@ def text_vector(shown: ConceptResults, text: str) -> NDArray[np.float32]:
             read_embeddings(Store().run_of(described))[shown.texts.index(text)], np.float32
         )
         if known.any():
-            return known
+            return known, ()
     fields = {name: getattr(described, name) for name in ClipFields.model_fields}
     return _embedded(tuple(sorted(fields.items())), text)
 
 
 @st.cache_data(show_spinner=False, max_entries=256)
-def _embedded(network: tuple[tuple[str, str], ...], text: str) -> NDArray[np.float32]:
+def _embedded(network: tuple[tuple[str, str], ...], text: str) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     return embed_text(ClipFields(**dict(network)), text)
 
 

@@ -21,11 +21,11 @@ from brainviz.figures.concept_details import association_histogram, evidence_cur
 from brainviz.figures.contact_sheet import binned_sheet, contact_sheet
 from brainviz.figures.meshes import onto
 from brainviz.figures.small_maps import MESH, small_maps
-from brainviz.figures.style import PLOTLY_CONFIG, Provenance
+from brainviz.figures.style import PLOTLY_CONFIG, Provenance, signed
 from brainviz.figures.surface import Scale
 from brainviz.runs.notes import MOST_NAME, MOST_NOTE, Note, read_notes, write_note
 from brainviz.runs.store import Run
-from brainviz.ui.binding import bound, keep_among
+from brainviz.ui.binding import bound, keep_among, say_unknown
 from brainviz.ui.brain import has_place, show_brain, vertex_input
 from brainviz.ui.concept_results import ConceptResults
 from brainviz.ui.downloads import PRINT_FORMATS, csv_text, download, figure_downloads, map_downloads
@@ -43,8 +43,14 @@ BETWEEN = (0.01, 0.1, 0.5, 0.9)
 #: What a vertex's colour can mean.
 QUANTITIES = {
     "weights": "cosine of each vertex's decoding weights with the concept",
-    "members": "the same, of the concept's own vertices alone",
+    "members": "cosine of the weights with the concept, of the concept's own vertices alone",
 }
+
+#: Where a session remembers what the chosen concept was called.
+_LABEL = "_concept label"
+
+#: Words, and pictures, that stand for the negation of a concept.
+NEGATED_WORDS, NEGATED_PICTURES = 5, 8
 
 #: Pixels per inch of small maps on the page.
 SMALL_DPI = 130
@@ -62,9 +68,9 @@ def show_concept(shown: ConceptResults) -> None:
     name = str(row["name"])
     _show_facts(shown, row)
     _edit_note(shown, concept)
-    part = st.segmented_control(
-        "About", ["Pictures", "Words", "Cortex", "Areas"], default="Pictures", required=True, **bound("about")
-    )
+    about = ["Pictures", "Words", "Cortex", "Areas"]
+    say_unknown("about", about, "part")
+    part = st.segmented_control("About", about, default="Pictures", required=True, **bound("about"))
     parts = {"Words": _show_words, "Cortex": _show_cortex, "Areas": _show_areas}
     parts.get(str(part), _show_pictures)(shown, concept, name)
     _show_relatives(shown, concept)
@@ -88,9 +94,16 @@ def pick_concept(shown: ConceptResults) -> int | None:
 def _stay_with_number(labels: Mapping[int, str], default: int) -> None:
     """Keep the concept when its label has changed: address and browser hold labels, and anyone may name a concept."""
     address = st.query_params.get("concept", "")
-    said = str(st.session_state.get("concept", address)).partition(" ")[0]
-    number = {str(number): number for number in labels}.get(said)
+    numbers = {str(number): number for number in labels}
+    say_unknown("concept", [text for text in [address] if text.partition(" ")[0] in numbers], "concept")
+    number = numbers.get(str(st.session_state.get("concept", address)).partition(" ")[0])
+    drawn_before = st.session_state.get(_LABEL)
+    st.session_state[_LABEL] = labels[default if number is None else number]
     if number is None or address == (labels[number] if number != default else ""):
+        if number == default and drawn_before != st.session_state[_LABEL]:
+            st.session_state["concept"] = (
+                number  # of the default, the address tells nothing: the browser has to be told
+            )
         return
     st.session_state["concept"] = number
     # Streamlit writes the address for a control that was on the page before, and refuses others to do so; for one that
@@ -209,7 +222,7 @@ def rank_rows(ranked: NDArray[np.integer], n: int = ROW) -> dict[str, list[int]]
 
 
 def _sheet(shown: ConceptResults, numbers: Sequence[int], similarity: NDArray[np.floating]) -> NDArray[np.uint8]:
-    labels = [f"{similarity[number]:.2f}".replace("-", "−") for number in numbers]
+    labels = [signed(similarity[number], 2) for number in numbers]
     return contact_sheet(shown.thumbnails(numbers), columns=ROW, labels=labels)
 
 
@@ -268,6 +281,7 @@ def _show_words(shown: ConceptResults, concept: int, name: str) -> None:
 
 
 def _show_cortex(shown: ConceptResults, concept: int, name: str) -> None:
+    say_unknown("cortex_shows", list(QUANTITIES), "quantity")
     quantity = st.segmented_control(
         "Shown", list(QUANTITIES), default="weights", required=True, **bound("cortex_shows")
     )
@@ -294,6 +308,7 @@ def show_cortex(shown: ConceptResults, values: pd.DataFrame, title: str, stem: s
     if has_place(mesh):
         _show_small(shown, values, scale, title, stem)
     subjects = [subject for subject in shown.subjects if (values["subject"] == subject).any()]
+    say_unknown("who", subjects, "participant")
     keep_among("who", subjects, subjects[0])
     subject = st.selectbox("To turn and to click", subjects, **bound("who"), width=240)
     provenance = shown.about(str(subject), title)
@@ -306,7 +321,7 @@ def show_cortex(shown: ConceptResults, values: pd.DataFrame, title: str, stem: s
         mesh,
         scale,
         provenance,
-        Look(borders=usual_borders(regions, ()), surface="inflated"),
+        Look(borders=usual_borders(regions, ()), surface="inflated", cameras=("ventral",)),
         key="concept_brain",
         regions=regions,
     )
@@ -402,15 +417,26 @@ def roi_table(shown: ConceptResults, concept: int) -> pd.DataFrame:
 
 
 def _show_relatives(shown: ConceptResults, concept: int) -> None:
-    """List the concepts that are nearest, and the one that is most its opposite; and participants, one by one."""
+    """List the concepts that are nearest, what the negation is like, and participants, one by one."""
     table = shown.table
     cosines = np.asarray(shown.directions) @ np.asarray(shown.directions[concept])
     others = table.assign(cosine=cosines)[table["concept"] != concept].sort_values("cosine", ascending=False)
-    left, right = st.columns(2)
+    left, middle, right = st.columns(3)
     if len(others):
-        left.markdown("**Nearest concepts, and the opposite**")
-        few = pd.concat([others.head(4), others.tail(1)]).drop_duplicates("concept")
-        left.dataframe(few[["name", "cosine", "n_vertices"]], hide_index=True, column_config=_TWO)
+        left.markdown("**Nearest concepts**")
+        columns = {"cosine": NUMBER, "n_vertices": st.column_config.NumberColumn("vertices", format="localized")}
+        left.dataframe(others.head(5)[["name", "cosine", "n_vertices"]], hide_index=True, column_config=columns)
+    with middle:
+        st.markdown("**Its negation**", help="The opposite direction: what its vertices respond to least.")
+        if len(others):
+            opposite = others.iloc[-1]
+            st.markdown(
+                f"Nearest concept: {plain(opposite['name'])}, cosine {signed(-opposite['cosine'], 2)} with the negation"
+            )
+        if words := shown.words_of_negation(concept, NEGATED_WORDS):
+            st.markdown(f"Words: {plain(', '.join(words))}")
+        least = np.argsort(shown.similarity[concept], kind="stable")[:NEGATED_PICTURES]
+        st.image(contact_sheet(shown.thumbnails(least.tolist()), columns=NEGATED_PICTURES // 2), width="stretch")
     right.markdown("**Participants**")
     own = shown.points[shown.points["concept"] == concept]
     counts = own.groupby("subject").agg(vertices=("hemi", "size"), left=("hemi", lambda hemi: (hemi == "lh").sum()))
@@ -418,4 +444,4 @@ def _show_relatives(shown: ConceptResults, concept: int) -> None:
     right.dataframe(counts.assign(right=counts["vertices"] - counts["left"]), hide_index=True)
 
 
-_TWO = {"cosine": st.column_config.NumberColumn(format="%.2f")}
+NUMBER = st.column_config.NumberColumn(format="%.2f")

@@ -19,7 +19,7 @@ from brainviz.runs.concept_specs import DecoderSpec
 from brainviz.runs.store import Run, Store
 from brainviz.ui.binding import bound
 from brainviz.ui.concept_results import ConceptResults
-from brainviz.ui.concept_view import number_words
+from brainviz.ui.concept_view import NUMBER, number_words
 from brainviz.ui.downloads import csv_text, download, figure_downloads
 from brainviz.ui.errors import plain
 from brainviz.ui.words import count
@@ -33,6 +33,23 @@ MOST_POINTS, MOST_COMPARED = 300, 60
 #: A concept that holds so large a share of the vertices is a sign of a large eps.
 TOO_LARGE = 0.5
 
+
+#: How the table of concepts is headed.
+TABLE_COLUMNS = {
+    "name": st.column_config.TextColumn("concept", pinned=True),
+    "concept": st.column_config.NumberColumn("number"),
+    "n_vertices": st.column_config.NumberColumn("vertices", format="localized"),
+    "n_core": st.column_config.NumberColumn("core", format="localized"),
+    "n_second_stage": st.column_config.NumberColumn("second stage", format="localized"),
+    "n_participants": st.column_config.NumberColumn("participants"),
+    "share_left": st.column_config.NumberColumn("left hemisphere", format="percent"),
+    "tightness": NUMBER,
+    "consistency": NUMBER,
+    "least_consistency": st.column_config.NumberColumn("least consistency", format="%.2f"),
+    "evidence_r": st.column_config.NumberColumn("evidence r", format="%.2f"),
+    "left_out": st.column_config.NumberColumn("left out", format="%.2f"),
+    "reseeded": NUMBER,
+}
 
 #: What vertices are chosen by, in words.
 CHOSEN_BY = {
@@ -49,8 +66,9 @@ def say_outcome(shown: ConceptResults) -> None:
     n_participants = len(shown.subjects) - len(found["without_vertices"])
     st.caption(
         f"{count(n, 'concept')} in {found['share_in_concepts']:.0%} of {found['n_points']:,} vertices of "
-        f"{count(n_participants, 'participant')}; eps {shown.spec.eps:g}, at least {shown.spec.min_participants} other "
-        f"participants; {found['n_second_stage']:,} vertices joined in the second stage. {_chance_in_words(found)}"
+        f"{count(n_participants, 'participant')}; eps {shown.spec.eps:g}, at least "
+        f"{count(shown.spec.min_participants, 'other participant')}; {found['n_second_stage']:,} vertices joined in "
+        f"the second stage. {_chance_in_words(found)}"
     )
     for subject in found["without_vertices"]:
         st.warning(
@@ -61,14 +79,16 @@ def say_outcome(shown: ConceptResults) -> None:
     others = len(shown.subjects) - len(found["without_vertices"]) - 1
     if n == 0 and others < shown.spec.min_participants:
         st.warning(
-            f"There can be no concept: each participant has {others} others, and {shown.spec.min_participants} are "
-            "asked for. Ask for fewer.",
+            f"There can be no concept: each participant has {count(others, 'other')}, and "
+            f"{shown.spec.min_participants} are asked for. Ask for fewer.",
             icon=":material/info:",
         )
     elif n == 0:
+        fewer = " or fewer other participants" if shown.spec.min_participants > 1 else ""
         st.warning(
-            "No vertex has enough neighbours in other participants: there is no concept. Choose a larger eps or fewer "
-            "participants; “Choose eps” shows what others would give.",
+            "No vertex has enough neighbours in other participants: there is no concept. Choose a larger "
+            f"eps{fewer}; “Choose eps” shows what others would give. Where none does, use more vertices, or train "
+            "longer.",
             icon=":material/info:",
         )
     elif found["largest"] > TOO_LARGE:
@@ -174,7 +194,8 @@ def show_scan(shown: ConceptResults) -> None:
         "vertices, far more than by chance, none holds most, and two halves of the seeds agree (adjusted Rand index: "
         "of vertices that are in concepts of both, where these are several; overlap: share of vertices in concepts of "
         "either). By chance: the same with every participant's weights turned at random, each by a turn of their own. "
-        "Choose it above: it is part of the run."
+        "A concept can have fewer participants than asked for, as border vertices go to the nearest core vertex, which "
+        "may be another concept's. Choose it above: it is part of the run."
     )
     figure_downloads("Scan", table, figure, [shown.spec], shown.stem, shown.provenance)
 
@@ -239,11 +260,10 @@ def show_table(shown: ConceptResults) -> None:
     table = shown.table
     if table.empty:
         return
-    three = st.column_config.NumberColumn(format="%.2f")
-    numeric = ["tightness", "consistency", "least_consistency", "reseeded", "left_out", "evidence_r", "share_left"]
-    # The name first; what else people read follows.
-    columns = ["name", *(column for column in table.columns if column not in ("name", "hidden", "note"))]
-    st.dataframe(table[columns], hide_index=True, column_config=dict.fromkeys(numeric, three))
+    # What people wrote comes first and last.
+    written = ["hidden", "note"] if table["hidden"].any() or table["note"].any() else []
+    columns = ["name", *(column for column in table.columns if column not in ("name", "hidden", "note")), *written]
+    st.dataframe(table[columns], hide_index=True, column_config=TABLE_COLUMNS)
     st.caption(
         "Tightness: mean cosine of the vertices with the concept. Consistency: see Overview; the least is that of the "
         "participant most unlike the others. Reseeded: cosine of the concept in one half of the decoders' seeds with "

@@ -13,7 +13,7 @@ from brainviz.models.backbones import COMPACT, NETWORKS, candidate_layers, logit
 from brainviz.runs.fields import TUNED, SettingField, default_settings, field_table
 from brainviz.runs.fields import methods as known_methods
 from brainviz.runs.network_specs import RANDOM
-from brainviz.ui.binding import bound, follow
+from brainviz.ui.binding import bound, follow, say_no_number, say_unknown
 from brainviz.ui.sources import Source
 
 #: Drawn above the others.
@@ -180,7 +180,10 @@ def draw_setting(field: SettingField, key: str, default: Any, followed: Any, **l
     if field.type == "flag":
         return st.checkbox(field.label, value=bool(default), **shared)
     if field.type == "choice":
+        say_unknown(key, field.choices, field.label.lower())
         return st.selectbox(field.label, field.choices, index=field.choices.index(default), **shared)
+    if field.type in ("int", "float"):
+        say_no_number(key, field.label, field.minimum, field.maximum)
     if field.type == "int":
         return st.number_input(field.label, value=int(default), step=1, **_limits(field, int), **shared)
     if field.type == "float":

@@ -78,6 +78,48 @@ def test_a_concept_is_opened_and_stays_when_it_is_named(link: str, finished: Run
     expect_concept(late.page, "2 things *to* eat")
 
 
+def test_the_usual_concept_is_named_and_two_people_do_not_overwrite_each_other(
+    link: str, finished: Run, visitor: Any
+) -> None:
+    one, other = visitor(), visitor()
+    for visiting in (one, other):
+        visiting.go(f"{link}&show=One concept")
+        visiting.see("Most associated")
+        visiting.page.get_by_role("button", name="Name, note, hide").click()
+        visiting.page.get_by_role("textbox", name="Name").fill("cats" if visiting is one else "pets")
+    one.page.get_by_role("button", name="Save").click()
+    expect_concept(one.page, "0 cats")
+    other.page.get_by_role("button", name="Save").click()
+    other.see("Somebody else has written here meanwhile")
+    assert read_notes(finished)[0] == Note("cats")
+    expect(other.page.get_by_role("textbox", name="Name")).to_have_value("pets")
+    other.page.get_by_role("button", name="Save").click()
+    expect_concept(other.page, "0 pets")
+    other.settle()
+    assert read_notes(finished)[0] == Note("pets")
+
+
+def test_a_point_of_the_chart_opens_its_concept(link: str, visitor: Any) -> None:
+    one = visitor()
+    one.go(link)
+    chart = one.page.locator(".st-key-concept_chart .js-plotly-plot")
+    chart.locator(".points path").first.wait_for()
+    chart.scroll_into_view_if_needed()
+    concept, x, y = chart.evaluate(
+        """chart => {
+          const { xaxis, yaxis } = chart._fullLayout;
+          const box = chart.getBoundingClientRect();
+          const first = chart.calcdata[0][0];
+          return [chart.data[0].customdata[0][0], box.left + xaxis._offset + xaxis.c2p(first.x),
+                  box.top + yaxis._offset + yaxis.c2p(first.y)];
+        }"""
+    )
+    one.page.mouse.click(x, y)
+    one.page.locator(f".st-key-open_chart_{concept}").get_by_role("button").click()
+    one.see("Most associated")
+    one.settle()
+
+
 def test_a_text_is_searched(link: str, visitor: Any) -> None:
     one = visitor()
     one.go(f"{link}&show=Search")
@@ -121,3 +163,10 @@ def test_a_line_round_vertices_shows_them_on_the_cortex(link: str, finished: Run
     one.see("5 selected vertices")
     one.settle()
     assert n > 5
+    # In other colours it is the same selection, until it is forgotten.
+    one.page.get_by_role("radio", name="subject", exact=True).click()
+    one.settle()
+    one.see("5 selected vertices")
+    one.button("Forget the selection")
+    one.see("Vertices of concepts")
+    one.settle()

@@ -79,13 +79,13 @@ def embedded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return which texts were asked for in another process; answer all but "unreadable" with a planted vector."""
     asked = []
 
-    def embed(network: ClipFields, text: str) -> np.ndarray:
+    def embed(network: ClipFields, text: str) -> tuple[np.ndarray, tuple[str, ...]]:
         asked.append(text)
         if text == "unreadable":
             raise RunError("The text cannot be searched for.", got="<b>nothing</b>")
         unit = np.zeros(np.load(Store().runs("concepts")[0].file(share.DIRECTIONS)).shape[1], np.float32)
         unit[0] = 1
-        return unit
+        return unit, ("zebra",) if "zebra" in text else ()
 
     monkeypatch.setattr("brainviz.ui.concept_search.embed_text", embed)
     return asked
@@ -296,14 +296,16 @@ def test_the_pictures_of_a_concept(run: Run, visit: Visit, charts: Charts, offer
     np.testing.assert_allclose(np.sort(ranking["decoded"].dropna()), np.sort(decoded), rtol=1e-5)
     pictures = pd.read_parquet(run.file(share.PICTURES))
     assert list(ranking["picture"][:5]) == list(pictures["picture"].iloc[np.argsort(-similarity)[:5]])
-    rows = ["Most associated", "At 1 %", "At 10 %", "In the middle", "At 90 %", "Least associated"]
-    assert [each.value for each in at.caption if each.value in rows] == rows
+    captions = [each.value for each in at.caption]
+    rows = [each for each in captions if each.startswith(("Most associated", "At ", "Least associated"))]
+    assert [row.partition(":")[0] for row in rows[1:-1]] == ["At 10%", "At 50%", "At 90%"]  # 1% would meet the first
+    assert (rows[0], rows[-1]) == ("Most associated", "Least associated, from the last one")
     with Image.open(io.BytesIO(offered[f"{stem}_pictures.png"]())) as sheet:
-        assert sheet.height > 6 * 96
+        assert sheet.height > 5 * 96
         assert json.loads(sheet.info["Description"])["runs"] == [run.id]
     histogram, curve = charts(at)
     assert np.sum(histogram["data"][0]["y"], dtype=int) == len(similarity)
-    assert len(curve["data"][0]["y"]) == 10
+    assert len(curve["data"][0]["y"]) == min(10, np.isfinite(evidence).sum() // 10)
     facts = {metric.label: metric.value for metric in at.metric}
     row = concepts_of(run).iloc[1]
     assert facts["Vertices"] == f"{int(row['n_vertices']):,}"
@@ -424,7 +426,7 @@ def test_weight_space_has_every_mapped_vertex_once(mapped: Run, visit: Visit, ch
     np.testing.assert_array_equal(table["x"], np.arange(len(drawn)))
     assert list(table["subject"]) == [SUBJECTS[number] for number in who[drawn]]
     assert [name.split()[0] for name in table["concept"]] == [str(n) if n >= 0 else "none" for n in labels[drawn]]
-    assert "Concepts of the vertices" in said(at)
+    assert "Vertices of concepts" in said(at)
     for colour in ("subject", "hemi", "roi"):
         at.button_group(key="map_colour").set_value(colour).run()
         assert not at.exception
@@ -445,8 +447,10 @@ def test_a_line_round_vertices_shows_what_they_have_in_common(mapped: Run, visit
     assert set(counts["concept"]) == {"1"}
     shown = table_in(offered[f"shared_concepts_{mapped.id[:8]}_selected_subj01.csv"]())
     assert shown["value"].notna().sum() == (who[chosen] == 0).sum()
-    select(at, [])
-    assert "Concepts of the vertices" in said(at)
+    select(at, [])  # as when the figure is drawn in other colours
+    assert f"{len(chosen)} selected vertices" in [each.value for each in at.subheader]
+    next(button for button in at.button if button.label == "Forget the selection").click().run()
+    assert "Vertices of concepts" in said(at)
 
 
 def test_a_vertex_picked_on_the_cortex_has_a_ring(mapped: Run, visit: Visit, charts: Charts) -> None:
@@ -751,6 +755,38 @@ def test_settings_out_of_range_are_an_error_in_words(shared: None, visit: Visit,
 def test_settings_beyond_their_limits_are_the_usual_ones(run: Run, visit: Visit, link: dict[str, str]) -> None:
     at = visit("concepts", dataset="shared", **link)
     assert not at.error
+    ((name, value),) = link.items()
+    assert f"The link gives {value.replace('-', chr(92) + '-')} as" in said(at)
+    control = next(each for each in at.number_input if each.key == name)
+    control.set_value(control.value + 1).run()
+    assert "The link gives" not in said(at)
+
+
+@pytest.mark.parametrize(
+    ("show", "link"),
+    [
+        ("One concept", {"concept": "77 nix"}),
+        ("One concept", {"about": "zz"}),
+        ("One concept", {"about": "Cortex", "cortex_shows": "zz"}),
+        ("One concept", {"about": "Cortex", "who": "subj77"}),
+        ("Weight space", {"map_colour": "zz", "map_points": "61"}),
+    ],
+)
+def test_links_that_name_what_is_not_there_say_so(
+    mapped: Run, run: Run, visit: Visit, show: str, link: dict[str, str]
+) -> None:
+    at = visit("concepts", dataset="shared", show=show, **link)
+    assert not at.exception
+    assert "which is not here" in said(at)
+
+
+def test_more_others_than_there_are_is_said_before_the_start(shared: None, visit: Visit) -> None:
+    at = visit("concepts", dataset="shared", participants=["subj01", "subj02"])
+    assert "each participant has 1 other, and 3 are asked for" in said(at)
+
+
+def test_words_that_are_left_out_of_a_search_are_named(run: Run, visit: Visit) -> None:
+    assert "does not know zebra" in said(visit("concepts", dataset="shared", show="Search", find="zebra food"))
 
 
 # --- downloads --------------------------------------------------------------------------------------------------------

@@ -41,17 +41,19 @@ def ask(text: str, cache: Path, **network: str) -> dict[str, Any]:
 
 def test_another_process_gives_the_networks_own_vector_and_is_kept(reader: Reader) -> None:
     text = "a large red house, in a meadow"
-    vector = embed_text(COMPACT, text)
+    vector, unknown = embed_text(COMPACT, text)
+    assert unknown == ()
     network = load_clip("clip_compact", "demo", COMPACT.clip_digest)
     assert (vector.shape, vector.dtype) == ((128,), np.float32)
     np.testing.assert_allclose(vector, network.embed_texts([text])[0], atol=1e-6)
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
+    assert embed_text(COMPACT, "zebra food")[1] == ("zebra",)
 
     first = reader.pid
     with pytest.raises(RunError, match=r"cannot be searched for(?s:.*)xylophone") as caught:
         embed_text(COMPACT, "xylophone")
     assert "Traceback" not in str(caught.value)
-    np.testing.assert_array_equal(embed_text(COMPACT, text), vector)
+    np.testing.assert_array_equal(embed_text(COMPACT, text)[0], vector)
     assert reader.pid == first
 
     # The text is no argument of the process: everybody on the machine can read those.
@@ -59,7 +61,7 @@ def test_another_process_gives_the_networks_own_vector_and_is_kept(reader: Reade
     assert "house" not in " ".join(psutil.Process(first).cmdline())
 
     os.kill(first, signal.SIGKILL)
-    np.testing.assert_array_equal(embed_text(COMPACT, text), vector)
+    np.testing.assert_array_equal(embed_text(COMPACT, text)[0], vector)
     assert reader.pid not in (None, first)
 
 
