@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 #: Panels of the scan: title, what its lines are, the columns, solid and dotted, and the format of the axis.
 SCAN_PANELS = (
-    ("concepts", "their number; dotted: by chance", ("n_concepts", "n_concepts_by_chance"), None),
+    ("concepts", "their number (log axis); dotted: by chance", ("n_concepts", "n_concepts_by_chance"), None),
     ("vertices in concepts", "share of all; dotted: by chance", ("share", "share_by_chance"), ".0%"),
     ("largest concept", "share of all vertices", ("largest", ""), ".0%"),
     ("participants per concept", "solid: mean; dotted: fewest", ("mean_participants", "fewest_participants"), None),
     ("two halves of the seeds", "solid: Rand; dotted: overlap", ("rand", "overlap"), None),
 )
 ScanPanel = tuple[str, str, tuple[str, str], str | None]
+
+#: Ticks of the number of concepts, which is drawn as log(1 + n): from none to thousands.
+COUNTS = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
 
 
 def scan_chart(
@@ -47,7 +50,7 @@ def scan_chart(
     Returns
     -------
     plotly figure
-        A point's custom data are its eps and its min_participants.
+        A point's custom data are its eps, its min_participants and its value.
     """
     from plotly.subplots import make_subplots
 
@@ -106,17 +109,17 @@ def _add_scan_panel(
         for column, dash in zip(columns, ("solid", "dot"), strict=True):
             if not column or of_setting[column].isna().all():
                 continue
-            value = f"%{{y:{number_format or '.3~f'}}}"
+            value = f"%{{customdata[2]:{number_format or '.3~f'}}}"
             figure.add_scatter(
                 x=of_setting["eps"],
-                y=of_setting[column],
+                y=_drawn(of_setting[column], number),
                 mode="lines+markers",
                 name=f"at least {at_least} other{'s' if at_least != 1 else ''}",
                 legendgroup=str(at_least),
                 showlegend=number == 0 and dash == "solid",
                 line={"color": colour, "width": 2, "dash": dash},
                 marker={"size": 5},
-                customdata=of_setting[["eps", "min_participants"]],
+                customdata=of_setting[["eps", "min_participants", column]],
                 hovertemplate=f"eps %{{x}}, at least {at_least} other participants<br>"
                 f"{words} ({column.replace('_', ' ')}): {value}<extra></extra>",
                 **place,
@@ -124,6 +127,16 @@ def _add_scan_panel(
     known = rows[[column for column in columns if column]].to_numpy(np.float64)
     nothing = {} if np.isfinite(known).any() else {"range": [0, 1]}
     figure.update_yaxes(tickformat=number_format, rangemode="tozero", nticks=6, **nothing, **place)
+    if number == 0:
+        most = int(np.nanmax(known, initial=1))
+        ticks = [count for count in COUNTS if count <= most]
+        figure.update_yaxes(tickvals=np.log1p(ticks), ticktext=[f"{count:,}" for count in ticks], **place)
+
+
+def _drawn(values: pd.Series, number: int) -> NDArray[np.float64]:
+    """Return values of a panel as they are drawn: numbers of concepts on a logarithmic axis that has a 0."""
+    drawn = values.to_numpy(np.float64)
+    return np.log1p(drawn) if number == 0 else drawn
 
 
 def _place(number: int) -> dict[str, int]:
@@ -135,13 +148,15 @@ def _mark_chosen(
     figure: go.Figure, rows: pd.DataFrame, number: int, panel: ScanPanel, chosen: tuple[float, int]
 ) -> None:
     """Mark the chosen eps by a line, and the values of the chosen settings by rings."""
+    import pandas as pd
+
     columns, place = panel[2], _place(number)
     figure.add_vline(chosen[0], line={"color": MUTED, "width": 1, "dash": "dash"}, layer="below", **place)
     picked = rows[_chosen(rows, chosen)]
     drawn = [(row.eps, getattr(row, column)) for row in picked.itertuples() for column in columns if column]
     figure.add_scatter(
         x=[x for x, _ in drawn],
-        y=[y for _, y in drawn],
+        y=_drawn(pd.Series([y for _, y in drawn], dtype=np.float64), number),
         mode="markers",
         name=f"chosen: eps {chosen[0]:g}, {chosen[1]}",
         legendgroup="chosen",

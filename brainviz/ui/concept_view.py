@@ -128,7 +128,7 @@ def _show_facts(shown: ConceptResults, row: pd.Series) -> None:
             ("Evidence r", number_words(row["evidence_r"]), "held-out responses against pictures"),
         ]
         for label, value, help_ in facts:
-            st.metric(label, value, help=help_, width=130)
+            st.metric(label, value, help=help_, width=115)
 
 
 def number_words(value: float) -> str:

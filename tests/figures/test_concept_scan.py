@@ -70,8 +70,8 @@ def test_the_scan_has_a_panel_per_quantity_with_a_line_per_number_of_participant
             for column, dash in zip(columns, ("solid", "dot"), strict=False):
                 trace = next(drawn)
                 expected = rows[column].where(rows["n_concepts"] > 0) if "participants" in column else rows[column]
-                np.testing.assert_allclose(numbers(trace.y), expected)
-                np.testing.assert_array_equal(trace.customdata, rows[["eps", "min_participants"]])
+                np.testing.assert_allclose(numbers(trace.y), np.log1p(expected) if axis == "y" else expected)
+                np.testing.assert_array_equal(trace.customdata, rows[["eps", "min_participants"]].assign(drawn=expected))
                 assert trace.line.dash == dash
                 assert trace.name == f"at least {setting} others"
     assert [trace.line.dash for trace in panels["y5"]] == ["solid", "dot"]
@@ -81,6 +81,8 @@ def test_the_scan_has_a_panel_per_quantity_with_a_line_per_number_of_participant
         "at least 2 others", "at least 3 others", "chosen: eps 0.6, 3",
     ]  # fmt: skip
     assert figure.layout.yaxis2.tickformat == ".0%"
+    ticks = dict(zip(figure.layout.yaxis.ticktext, figure.layout.yaxis.tickvals, strict=True))
+    assert ticks == {text: pytest.approx(np.log1p(int(text))) for text in ("0", "1", "3", "10")}
     titles = [annotation.text for annotation in figure.layout.annotations]
     assert any(title.startswith("participants per concept<br>") for title in titles)
 
@@ -99,7 +101,8 @@ def test_what_was_chosen_is_marked_in_every_panel(provenance: Provenance) -> Non
     ]
     assert [ring.yaxis for ring in rings] == ["y", "y2", "y3", "y4", "y5"]
     for ring, columns in zip(rings, expected, strict=True):
-        np.testing.assert_allclose(ring.y, [row[column] for column in columns])
+        expected_y = [row[column] for column in columns]
+        np.testing.assert_allclose(ring.y, np.log1p(expected_y) if ring.yaxis == "y" else expected_y)
         assert set(ring.x) == {0.6}
     assert [(shape.x0, shape.x1) for shape in figure.layout.shapes] == [(0.6, 0.6)] * 5
     elsewhere = scan_chart(frame, provenance, chosen=(0.62, 3))
