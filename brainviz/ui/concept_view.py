@@ -52,6 +52,9 @@ _LABEL = "_concept label"
 #: Words, and pictures, that stand for the negation of a concept.
 NEGATED_WORDS, NEGATED_PICTURES = 5, 8
 
+#: Pixels of what stands beside each other, two or three.
+HALF, THIRD = 460, 300
+
 #: Pixels per inch of small maps on the page.
 SMALL_DPI = 130
 
@@ -117,7 +120,7 @@ def _show_facts(shown: ConceptResults, row: pd.Series) -> None:
         facts: list[tuple[str, str, str]] = [
             ("Vertices", f"{int(row['n_vertices']):,}", f"core {int(row['n_core']):,}"),
             ("Participants", f"{int(row['n_participants'])} of {len(shown.subjects)}", "who have a vertex of it"),
-            ("Left hemisphere", f"{row['share_left']:.0%}", "of its vertices"),
+            ("On the left", f"{row['share_left']:.0%}", "share of its vertices in the left hemisphere"),
             ("Consistency", number_words(row["consistency"]), "cosine between participants' versions"),
             ("Reseeded", number_words(row["reseeded"]), "cosine between two halves of the seeds"),
             (
@@ -198,11 +201,11 @@ def _show_pictures(shown: ConceptResults, concept: int, name: str) -> None:
         "Pictures of all participants by the cosine of their embedding with the concept (the numbers), most associated "
         "first. The least associated are as telling: what the concept is not."
     )
-    left, right = st.columns(2)
-    with left:
+    beside = st.container(horizontal=True)  # wraps where the page is narrow
+    with beside.container(width=HALF):
         figure = association_histogram(np.asarray(similarity), provenance, evidence=np.asarray(evidence), name=name)
         st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="association", alt="Association of all pictures")
-    with right:
+    with beside.container(width=HALF):
         _show_evidence(shown, concept, name)
 
 
@@ -421,7 +424,8 @@ def _show_relatives(shown: ConceptResults, concept: int) -> None:
     table = shown.table
     cosines = np.asarray(shown.directions) @ np.asarray(shown.directions[concept])
     others = table.assign(cosine=cosines)[table["concept"] != concept].sort_values("cosine", ascending=False)
-    left, middle, right = st.columns(3)
+    beside = st.container(horizontal=True)
+    left, middle, right = (beside.container(width=THIRD) for _ in range(3))
     if len(others):
         left.markdown("**Nearest concepts**")
         columns = {"cosine": NUMBER, "n_vertices": st.column_config.NumberColumn("vertices", format="localized")}
