@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from brainviz.analyses.concepts import NOISE, concept_vectors
+from brainviz.analyses.concepts import concept_vectors
+from brainviz.analyses.near_points import NOISE
 from brainviz.errors import DatasetError
 
 

@@ -83,7 +83,8 @@ def concepts(spec: ConceptsSpec, context: Context) -> dict[str, Any]:
             mend="lower the threshold by which vertices are chosen, or choose them by encoding.",
         )
     from brainviz.analyses.concept_measures import participant_vectors, turned_at_random
-    from brainviz.analyses.concepts import NOISE, concept_vectors
+    from brainviz.analyses.concepts import concept_vectors
+    from brainviz.analyses.near_points import NOISE
 
     labels, stage = _in_two_stages(
         spec, points.vectors, points.who, spec.min_participants, context.device, context.progress("clustering")
@@ -144,7 +145,8 @@ def _in_two_stages(
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
     """Return every point's concept, -1 for none, after both stages, and what it is to it (number in `STAGES`)."""
-    from brainviz.analyses.concepts import NOISE, cluster_shared, expand_within
+    from brainviz.analyses.concepts import cluster_shared, expand_within
+    from brainviz.analyses.near_points import NOISE
 
     first = cluster_shared(vectors, who, spec.eps, min_participants, device=device, progress=progress)
     labels = first.labels
@@ -296,7 +298,7 @@ def _left_out(
 def _by_chance(spec: ConceptsSpec, turned: Points, context: Context) -> dict[str, Any]:
     """Return what the same clustering finds where participants have nothing in common but by chance."""
     from brainviz.analyses.concept_measures import consistency, participant_vectors
-    from brainviz.analyses.concepts import NOISE
+    from brainviz.analyses.near_points import NOISE
 
     labels, _ = _in_two_stages(
         spec,

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from sklearn.cluster import DBSCAN
 from sklearn.metrics import adjusted_rand_score
 
-from brainviz.analyses import concepts
+from brainviz.analyses import components, near_points
 from brainviz.analyses.concepts import (
-    NOISE,
     Clustering,
     ScanRow,
     cluster_shared,
@@ -29,6 +28,7 @@ from brainviz.analyses.concepts import (
     scan,
     shared_dbscan,
 )
+from brainviz.analyses.near_points import NOISE
 from brainviz.errors import DatasetError, SpecError
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -38,16 +38,16 @@ Array = NDArray[Any]
 @pytest.fixture(params=[8, 16, 64, 2048])
 def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Points on a side of a block: few, so that there are many, the last one not full; and few groups at once."""
-    monkeypatch.setattr(concepts, "BLOCK", request.param)
-    monkeypatch.setattr(concepts, "GROUPS", 3)
+    monkeypatch.setattr(near_points, "BLOCK", request.param)
+    monkeypatch.setattr(components, "GROUPS", 3)
     return int(request.param)
 
 
 @pytest.fixture(params=[False, True])
 def rough(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether products are bfloat16 first, however many pairs they leave in doubt, on any processor."""
-    monkeypatch.setattr(concepts, "_has_bfloat16", lambda: request.param)
-    monkeypatch.setattr(concepts, "DOUBT", 1)
+    monkeypatch.setattr(near_points, "has_bfloat16", lambda: request.param)
+    monkeypatch.setattr(near_points, "DOUBT", 1)
     return bool(request.param)
 
 
@@ -226,7 +226,7 @@ def grid(n_participants: int = 4) -> tuple[Array, Array]:
 def test_points_exactly_at_eps(
     eps: str, min_participants: int, streamed: bool, rough: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(concepts, "BLOCK", 32)
+    monkeypatch.setattr(near_points, "BLOCK", 32)
     X, who = grid()
     X, who = X[::2], who[::2]
     exact = restate_whole_numbers(X, who.tolist(), Fraction(eps), min_participants)
@@ -270,7 +270,7 @@ def test_pairs_nearer_to_the_threshold_than_float32_can_tell(
     p: int, streamed: bool, rough: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Points around one of equal entries, whose products in float32 all round the same way: the worst case."""
-    monkeypatch.setattr(concepts, "BLOCK", 128)
+    monkeypatch.setattr(near_points, "BLOCK", 128)
     rng = np.random.default_rng(0)
     hub = np.ones(p) / np.sqrt(p)
     away = rng.standard_normal((400, p))
@@ -292,7 +292,7 @@ def test_products_that_are_rounded_once_more_in_bfloat16(
     flipped: int, rough: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Vectors of 1 and -1, exact in bfloat16 when normalised; their products, in steps of 1/512, are not."""
-    monkeypatch.setattr(concepts, "BLOCK", 128)
+    monkeypatch.setattr(near_points, "BLOCK", 128)
     rng = np.random.default_rng(0)
     n_flipped = np.repeat(np.arange(flipped - 4, flipped + 5), 30)
     X = np.ones((1 + len(n_flipped), 1024))
@@ -331,7 +331,7 @@ def test_what_products_in_bfloat16_are_certain_of(threshold: float) -> None:
     X /= np.linalg.norm(X, axis=1, keepdims=True)
     cosine = X @ X.T
     near = cosine >= threshold
-    found = concepts._Rough(X.astype(np.float32), threshold, 1e-4)
+    found = near_points.Rough(X.astype(np.float32), threshold, 1e-4)
     possible, certain = (np.unpackbits(bits, axis=1, count=300).view(bool) for bits in found.bounds(*[slice(300)] * 2))
     assert (certain <= near).all()
     assert (near <= possible).all()
@@ -341,9 +341,9 @@ def test_what_products_in_bfloat16_are_certain_of(threshold: float) -> None:
     single = cluster_shared(X, None, 1 - threshold, 3)
     for doubt in (0, 1):  # float32 after all; float64 for each pair in doubt
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(concepts, "BLOCK", 64)
-            patch.setattr(concepts, "_has_bfloat16", lambda: True)
-            patch.setattr(concepts, "DOUBT", doubt)
+            patch.setattr(near_points, "BLOCK", 64)
+            patch.setattr(near_points, "has_bfloat16", lambda: True)
+            patch.setattr(near_points, "DOUBT", doubt)
             assert_same(cluster_shared(X, None, 1 - threshold, 3), single)
 
 
@@ -357,7 +357,7 @@ def test_what_products_in_bfloat16_are_certain_of(threshold: float) -> None:
 def test_without_participants_it_is_dbscan(
     n: int, p: int, eps: float, min_participants: int, streamed: bool, rough: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(concepts, "BLOCK", 128)
+    monkeypatch.setattr(near_points, "BLOCK", 128)
     X = clustered(n, p)[0].astype(np.float64)
     oracle = DBSCAN(eps=eps, min_samples=min_participants + 1, metric="cosine").fit(X)
     found = cluster_shared(X, None, eps, min_participants, streamed=streamed)
@@ -452,7 +452,7 @@ def test_points_that_are_none() -> None:
 
 
 def test_progress_ends_when_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(concepts, "BLOCK", 64)
+    monkeypatch.setattr(near_points, "BLOCK", 64)
     X, who = clustered()
     for streamed, eps in itertools.product((False, True), (0.2, 1e-6)):
         for function in (
@@ -481,8 +481,8 @@ def peak(function: Callable[[], object]) -> int:
 @pytest.mark.slow
 def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Streamed, memory is a few times that of the points; kept, it is a bit per pair of points besides."""
-    monkeypatch.setattr(concepts, "BLOCK", 512)
-    monkeypatch.setattr(concepts, "_has_bfloat16", lambda: False)  # torch's memory is not traced
+    monkeypatch.setattr(near_points, "BLOCK", 512)
+    monkeypatch.setattr(near_points, "has_bfloat16", lambda: False)  # torch's memory is not traced
     n = 20_000
     X, who = clustered(n, 16, n_centres=8, spread=0.2)
     assert cluster_shared(X, who, 0.1, 2).n_clusters >= 2
@@ -557,7 +557,7 @@ def test_labels_that_do_not_fit() -> None:
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_scan_is_as_many_clusterings(streamed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(concepts, "BLOCK", 64)
+    monkeypatch.setattr(near_points, "BLOCK", 64)
     X, who = clustered()
     eps_values, levels = [0.2, 0.05, 0.4], [3, 1, 2, 4, 2]
     rows = scan(X, who, eps_values, levels, streamed=streamed)
@@ -592,17 +592,17 @@ def test_scan_without_participants_or_values() -> None:
 
 
 def test_scan_takes_products_once_for_all_numbers_of_participants(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(concepts, "BLOCK", 32)
+    monkeypatch.setattr(near_points, "BLOCK", 32)
     X, who = clustered()
     counted: list[int] = []
-    products = concepts._Graph.products
+    products = near_points.Graph.products
 
     def count(graph: Any, rows: Any, columns: Any) -> Any:
         found = products(graph, rows, columns)
         counted.append(found.size)
         return found
 
-    monkeypatch.setattr(concepts._Graph, "products", count)
+    monkeypatch.setattr(near_points.Graph, "products", count)
     n_blocks = -(-len(X) // 32)
     for streamed in (False, True):
         counted.clear()

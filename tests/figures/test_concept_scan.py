@@ -71,7 +71,9 @@ def test_the_scan_has_a_panel_per_quantity_with_a_line_per_number_of_participant
                 trace = next(drawn)
                 expected = rows[column].where(rows["n_concepts"] > 0) if "participants" in column else rows[column]
                 np.testing.assert_allclose(numbers(trace.y), np.log1p(expected) if axis == "y" else expected)
-                np.testing.assert_array_equal(trace.customdata, rows[["eps", "min_participants"]].assign(drawn=expected))
+                np.testing.assert_array_equal(
+                    trace.customdata, rows[["eps", "min_participants"]].assign(drawn=expected)
+                )
                 assert trace.line.dash == dash
                 assert trace.name == f"at least {setting} others"
     assert [trace.line.dash for trace in panels["y5"]] == ["solid", "dot"]
