@@ -17,9 +17,9 @@ from brainviz.figures.weight_map import weight_map
 from brainviz.runs import share
 from brainviz.ui.binding import bound, say_unknown
 from brainviz.ui.brain import has_place, picked
+from brainviz.ui.concept_cortex import show_cortex
 from brainviz.ui.concept_results import ConceptResults, unit_weights
 from brainviz.ui.concept_search import picture_vectors
-from brainviz.ui.concept_view import show_cortex
 from brainviz.ui.downloads import figure_downloads
 from brainviz.ui.errors import plain
 

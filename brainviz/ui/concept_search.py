@@ -16,8 +16,8 @@ from brainviz.runs.embed import read_embeddings
 from brainviz.runs.search import embed_text
 from brainviz.runs.store import Store
 from brainviz.ui.binding import bound
+from brainviz.ui.concept_cortex import show_cortex
 from brainviz.ui.concept_results import ConceptResults
-from brainviz.ui.concept_view import show_cortex
 from brainviz.ui.downloads import figure_downloads
 from brainviz.ui.errors import plain, show_error
 

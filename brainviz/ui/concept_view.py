@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
-from numpy.typing import NDArray
 from streamlit.errors import StreamlitAPIException
 
-from brainviz.datasets.base import HEMISPHERES, MESH_VERTICES, MIN_ROI_VERTICES
+from brainviz.datasets.base import HEMISPHERES, MIN_ROI_VERTICES
 from brainviz.errors import BrainvizError
-from brainviz.figures.concept_details import association_histogram, evidence_curve, roi_shares, text_bars
-from brainviz.figures.contact_sheet import binned_sheet, contact_sheet
-from brainviz.figures.meshes import onto
-from brainviz.figures.small_maps import MESH, small_maps
-from brainviz.figures.style import PLOTLY_CONFIG, Provenance, signed
-from brainviz.figures.surface import Scale
+from brainviz.figures.concept_details import roi_shares, text_bars
+from brainviz.figures.contact_sheet import contact_sheet
+from brainviz.figures.style import PLOTLY_CONFIG, signed
 from brainviz.runs.notes import MOST_NAME, MOST_NOTE, Note, read_notes, write_note
 from brainviz.runs.store import Run
 from brainviz.ui.binding import bound, keep_among, say_unknown
-from brainviz.ui.brain import has_place, show_brain, vertex_input
+from brainviz.ui.concept_cortex import show_cortex
+from brainviz.ui.concept_pictures import show_pictures
 from brainviz.ui.concept_results import ConceptResults
-from brainviz.ui.downloads import PRINT_FORMATS, csv_text, download, figure_downloads, map_downloads
+from brainviz.ui.downloads import figure_downloads
 from brainviz.ui.errors import plain, show_error
-from brainviz.ui.look import Look
-from brainviz.ui.map_picture import MapPicture
-from brainviz.ui.regions import regions_of, usual_borders
-
-#: Pictures in a row.
-ROW = 10
-
-#: Rows of pictures between the most and the least associated: where in the ranking, as a share of all.
-BETWEEN = (0.01, 0.1, 0.5, 0.9)
 
 #: What a vertex's colour can mean.
 QUANTITIES = {
@@ -52,14 +37,8 @@ _LABEL = "_concept label"
 #: Words, and pictures, that stand for the negation of a concept.
 NEGATED_WORDS, NEGATED_PICTURES = 5, 8
 
-#: Pixels of what stands beside each other, two or three.
-HALF, THIRD = 460, 300
-
-#: Pixels per inch of small maps on the page.
-SMALL_DPI = 130
-
-#: Participant -> hemisphere -> one value per vertex of the small maps' mesh.
-SmallMaps = dict[str, dict[str, NDArray[np.floating]]]
+#: Pixels of what stands beside each other, three of them.
+THIRD = 300
 
 
 def show_concept(shown: ConceptResults) -> None:
@@ -75,7 +54,7 @@ def show_concept(shown: ConceptResults) -> None:
     say_unknown("about", about, "part")
     part = st.segmented_control("About", about, default="Pictures", required=True, **bound("about"))
     parts = {"Words": _show_words, "Cortex": _show_cortex, "Areas": _show_areas}
-    parts.get(str(part), _show_pictures)(shown, concept, name)
+    parts.get(str(part), show_pictures)(shown, concept, name)
     _show_relatives(shown, concept)
 
 
@@ -171,100 +150,6 @@ def _save_note(run: Run, concept: int, key: str) -> None:
             state[f"{key}_before"] = read_notes(run).get(concept, Note())
 
 
-# --- pictures ---------------------------------------------------------------------------------------------------------
-
-
-def _show_pictures(shown: ConceptResults, concept: int, name: str) -> None:
-    held_out = st.toggle("Held-out pictures only", **bound("held_out"), help="Those that no decoder was trained on.")
-    similarity, evidence = shown.similarity[concept], shown.evidence[concept]
-    offered = np.flatnonzero(shown.pictures["held_out"]) if held_out else np.arange(len(similarity))
-    ranked = offered[np.argsort(-similarity[offered], kind="stable")]
-    rows = rank_rows(ranked)
-    provenance = shown.about(words=f"concept {name}")
-    for label, numbers in rows.items():
-        st.caption(label)
-        st.image(_sheet(shown, numbers, similarity), width="stretch")
-    download(
-        "Pictures, PNG",
-        lambda: _png(binned_sheet([(label, shown.thumbnails(each)) for label, each in rows.items()]), provenance),
-        f"{shown.stem}_{concept}_pictures.png",
-        key="concept_pictures",
-    )
-    about = shown.pictures.iloc[ranked].assign(cosine=similarity[ranked], decoded=evidence[ranked])
-    download(
-        "Ranking, CSV",
-        lambda: csv_text(about, provenance),
-        f"{shown.stem}_{concept}_ranking.csv",
-        key="concept_ranking",
-    )
-    st.caption(
-        "Pictures of all participants by the cosine of their embedding with the concept (the numbers), most associated "
-        "first. The least associated are as telling: what the concept is not."
-    )
-    beside = st.container(horizontal=True)  # wraps where the page is narrow
-    with beside.container(width=HALF):
-        figure = association_histogram(np.asarray(similarity), provenance, evidence=np.asarray(evidence), name=name)
-        st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="association", alt="Association of all pictures")
-    with beside.container(width=HALF):
-        _show_evidence(shown, concept, name)
-
-
-def rank_rows(ranked: NDArray[np.integer], n: int = ROW) -> dict[str, list[int]]:
-    """Return pictures at several places of a ranking, place in words -> n pictures; no picture twice."""
-    m = len(ranked)
-    if m <= 2 * n:
-        return {"All pictures, most associated first": ranked.tolist()}
-    rows, free = {"Most associated": ranked[:n].tolist()}, n
-    for share in BETWEEN:
-        start = round(share * m) - n // 2
-        if free <= start <= m - 2 * n:
-            rows[f"At {share:.0%}: ranks {start + 1:,} to {start + n:,} of {m:,}"] = ranked[start : start + n].tolist()
-            free = start + n
-    rows["Least associated, from the last one"] = ranked[::-1][:n].tolist()
-    return rows
-
-
-def _sheet(shown: ConceptResults, numbers: Sequence[int], similarity: NDArray[np.floating]) -> NDArray[np.uint8]:
-    labels = [signed(similarity[number], 2) for number in numbers]
-    return contact_sheet(shown.thumbnails(numbers), columns=ROW, labels=labels)
-
-
-def _png(picture: NDArray[np.uint8], provenance: Provenance) -> bytes:
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
-    content, facts = io.BytesIO(), PngInfo()
-    facts.add_text("Description", json.dumps(provenance.fields(), ensure_ascii=False))
-    Image.fromarray(picture).save(content, "PNG", pnginfo=facts)
-    return content.getvalue()
-
-
-@st.cache_data(show_spinner=False, max_entries=128)
-def _evidence_table(run_id: str, concept: int, _shown: ConceptResults) -> pd.DataFrame:
-    from brainviz.analyses.concept_measures import evidence_bins
-
-    bins = evidence_bins(_shown.similarity[concept], _shown.evidence[concept])
-    return pd.DataFrame([{"bin": f"{each.share:.0%}", **vars(each)} for each in bins])
-
-
-def _show_evidence(shown: ConceptResults, concept: int, name: str) -> None:
-    table = _evidence_table(shown.run.id, concept, shown)
-    if table.empty:
-        st.info("There are no held-out pictures with responses.", icon=":material/info:")
-        return
-    provenance = shown.about(words=f"concept {name}")
-    figure = evidence_curve(table, provenance, name=name)
-    st.plotly_chart(figure, config=PLOTLY_CONFIG, theme=None, key="evidence", alt="What the responses say")
-    st.caption(
-        "What responses to held-out pictures say: cosine of what is decoded from them with the concept, mean over "
-        "pictures in at most ten bins of their own rank, with t intervals (95 %)."
-    )
-    figure_downloads("Evidence", table, figure, [shown.spec], f"{shown.stem}_{concept}", provenance)
-
-
-# --- words ------------------------------------------------------------------------------------------------------------
-
-
 def _show_words(shown: ConceptResults, concept: int, name: str) -> None:
     cosines = np.asarray(shown.text_similarity[concept])
     known = np.flatnonzero(np.isfinite(cosines))
@@ -280,9 +165,6 @@ def _show_words(shown: ConceptResults, concept: int, name: str) -> None:
     figure_downloads("Words", table, figure, [shown.spec], f"{shown.stem}_{concept}", provenance)
 
 
-# --- cortex -----------------------------------------------------------------------------------------------------------
-
-
 def _show_cortex(shown: ConceptResults, concept: int, name: str) -> None:
     say_unknown("cortex_shows", list(QUANTITIES), "quantity")
     quantity = st.segmented_control(
@@ -293,93 +175,6 @@ def _show_cortex(shown: ConceptResults, concept: int, name: str) -> None:
     if quantity == "members":
         values = values.assign(value=values["value"].where(shown.points["concept"] == concept))
     show_cortex(shown, values, f"concept {name}", f"{shown.stem}_{concept}_{quantity}")
-
-
-def show_cortex(shown: ConceptResults, values: pd.DataFrame, title: str, stem: str) -> None:
-    """Draw a value per vertex of every participant: small maps of all, and one live.
-
-    Parameters
-    ----------
-    shown : ConceptResults
-    values : frame
-        ``subject hemi column position value``.
-    title, stem : str
-        Of the maps and of files.
-    """
-    mesh = shown.source.dataset.mesh
-    scale = cosine_scale(values["value"])
-    if has_place(mesh):
-        _show_small(shown, values, scale, title, stem)
-    subjects = [subject for subject in shown.subjects if (values["subject"] == subject).any()]
-    say_unknown("who", subjects, "participant")
-    keep_among("who", subjects, subjects[0])
-    subject = st.selectbox("To turn and to click", subjects, **bound("who"), width=240)
-    provenance = shown.about(str(subject), title)
-    regions = regions_of(shown.source, str(subject))
-    if has_place(mesh):
-        vertex_input()
-    maps = (shown.brain_map(values, str(subject), title),)
-    look = show_brain(
-        maps,
-        mesh,
-        scale,
-        provenance,
-        Look(borders=usual_borders(regions, ()), surface="inflated", cameras=("ventral",)),
-        key="concept_brain",
-        regions=regions,
-    )
-    map_downloads(
-        maps[0].values,
-        maps[0].values,
-        MapPicture(maps, scale, provenance, look, regions, mesh),
-        [shown.spec],
-        label=scale.label,
-        stem=f"{stem}_{subject}",
-    )
-
-
-def cosine_scale(values: pd.Series) -> Scale:
-    """Return the scale of cosines, centred on 0, to the largest of nearly all of them."""
-    known = np.abs(values.dropna().to_numpy())
-    top = float(np.quantile(known, 0.995)) if len(known) else 1.0
-    limit = min(1.0, max(0.1, np.ceil(top * 10) / 10))
-    return Scale("cosine", -limit, limit, "diverging")
-
-
-def _show_small(shown: ConceptResults, values: pd.DataFrame, scale: Scale, title: str, stem: str) -> None:
-    n = MESH_VERTICES[MESH]
-    maps: SmallMaps = {}
-    for (subject, hemi), rows in values.groupby(["subject", "hemi"], sort=False):
-        inside = rows[(rows["position"] >= 0) & (rows["position"] < n)]
-        of_hemi = onto(inside["value"].to_numpy(np.float32), inside["position"].to_numpy(np.int64), n)
-        maps.setdefault(str(subject), {})[str(hemi)] = of_hemi
-    provenance = shown.about(words=title)
-    st.image(_small_png(maps, scale, provenance), width="stretch")
-    with st.popover("Files of all participants", icon=":material/download:"):
-        for kind in PRINT_FORMATS:
-            download(
-                kind.upper(),
-                partial(_small_file, maps, scale, provenance, kind),
-                f"{stem}_participants.{kind}",
-                key=f"small_{kind}",
-            )
-
-
-# Drawing takes seconds, and a page draws them at every click.
-@st.cache_data(show_spinner="Drawing the maps", max_entries=32)
-def _small_png(maps: SmallMaps, scale: Scale, provenance: Provenance) -> bytes:
-    content = io.BytesIO()
-    small_maps(maps, scale, provenance).savefig(content, format="png", dpi=SMALL_DPI)
-    return content.getvalue()
-
-
-def _small_file(maps: SmallMaps, scale: Scale, provenance: Provenance, kind: Literal["png", "svg", "pdf"]) -> bytes:
-    from brainviz.figures.print_panels import panel_bytes
-
-    return panel_bytes(small_maps(maps, scale, provenance), kind)
-
-
-# --- areas ------------------------------------------------------------------------------------------------------------
 
 
 def _show_areas(shown: ConceptResults, concept: int, name: str) -> None:
@@ -414,9 +209,6 @@ def roi_table(shown: ConceptResults, concept: int) -> pd.DataFrame:
                     about: dict[str, Any] = {"hemi": hemi, "roi": roi, "subject": subject}
                     rows.append({**about, "share": share, "chance": chance, "n": len(of_roi)})
     return pd.DataFrame(rows, columns=["hemi", "roi", "subject", "share", "chance", "n"])
-
-
-# --- other concepts ---------------------------------------------------------------------------------------------------
 
 
 def _show_relatives(shown: ConceptResults, concept: int) -> None:

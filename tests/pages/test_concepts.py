@@ -100,7 +100,7 @@ def quick_maps(monkeypatch: pytest.MonkeyPatch) -> None:
         figure.set_label(json.dumps(provenance.fields()))
         return figure
 
-    monkeypatch.setattr("brainviz.ui.concept_view.small_maps", blank)
+    monkeypatch.setattr("brainviz.ui.concept_cortex.small_maps", blank)
 
 
 def said(at: AppTest) -> str:
@@ -341,7 +341,7 @@ def test_the_words_of_a_concept(run: Run, visit: Visit, offered: Offered) -> Non
 
 
 def test_the_cortex_of_a_concept(run: Run, visit: Visit, offered: Offered, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("brainviz.ui.concept_view.small_maps", small_maps)
+    monkeypatch.setattr("brainviz.ui.concept_cortex.small_maps", small_maps)
     at = visit("concepts", dataset="shared", show="One concept", about="Cortex", concept="1", who="subj03")
     assert at.selectbox(key="who").value == "subj03"
     stem = f"shared_concepts_{run.id[:8]}_1"

@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 
 from brainviz.datasets.base import MIN_ROI_VERTICES
-from brainviz.ui.concept_view import BETWEEN, ROW, cosine_scale, number_words, rank_rows, roi_table
+from brainviz.ui.concept_cortex import cosine_scale
+from brainviz.ui.concept_pictures import BETWEEN, ROW, rank_rows
+from brainviz.ui.concept_view import number_words, roi_table
 
 # --- rows of pictures -------------------------------------------------------------------------------------------------
 
