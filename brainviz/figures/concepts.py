@@ -38,8 +38,6 @@ LEGEND_PIXELS, CHARACTER_PIXELS = 130, 6.2
 NAME_CHARACTERS = 26
 #: Colour of what belongs to no concept.
 NONE_COLOUR = "#B8BFC6"
-#: Titles of the axis of a concept's size; other columns are named as they are.
-SIZES = {"n_vertices": "vertices"}
 #: From so many participants on, a concept has the last colour.
 MOST_PARTICIPANTS = 8
 #: Colours of numbers of participants, from where the scale is no longer too pale for white paper.
@@ -62,9 +60,7 @@ def shortened(name: object, most: int) -> str:
     return escaped(line if len(line) <= most else f"{line[: most - 1].rstrip()}…")
 
 
-def concept_chart(
-    table: pd.DataFrame, provenance: Provenance, *, size: str = "n_vertices", title: str = ""
-) -> go.Figure:
+def concept_chart(table: pd.DataFrame, provenance: Provenance, *, title: str = "") -> go.Figure:
     """Draw concepts as points: how large each is over how alike its directions are in different participants.
 
     Parameters
@@ -75,8 +71,6 @@ def concept_chart(
         ``evidence_r``, ``share_left`` (0..1), any of which may be NaN. One row per concept. Concepts without a
         consistency are left out, and the note says how many.
     provenance : Provenance
-    size : str
-        The column that tells how large a concept is, upwards on a logarithmic axis.
     title : str, optional
 
     Returns
@@ -84,22 +78,15 @@ def concept_chart(
     plotly figure
         A point's custom data is the number of its concept. Names stand where there is room, those of the largest
         concepts first; all are in the hover texts.
-
-    Raises
-    ------
-    SpecError
-        `size` is no column of numbers in the table.
     """
     import plotly.graph_objects as go
 
     if table.empty:
         return empty_figure("No concept was found: try a larger eps or fewer participants.", provenance, title=title)
-    if size not in table or table[size].dtype.kind not in "iuf":
-        raise SpecError("Concepts have no such size.", got=size, expected="a column of numbers, such as n_vertices")
-    known = table[table["consistency"].notna() & (table[size] > 0)].sort_values(size, ascending=False)
+    known = table[table["consistency"].notna() & (table["n_vertices"] > 0)].sort_values("n_vertices", ascending=False)
     if known.empty:
         return empty_figure("No concept has a consistency between participants.", provenance, title=title)
-    x, y = known["consistency"].to_numpy(np.float64), np.log10(known[size].to_numpy(np.float64))
+    x, y = known["consistency"].to_numpy(np.float64), np.log10(known["n_vertices"].to_numpy(np.float64))
     lowest, highest = padded(*_at_least(x, LEAST_CONSISTENCY), 0.08)
     ends = (lowest, min(highest, MOST_CONSISTENCY)), padded(*_at_least(y, LEAST_DECADES), 0.12)
     height, across = 520, NARROW - MARGINS - LEGEND_PIXELS
@@ -119,7 +106,7 @@ def concept_chart(
         rows = drawn[drawn["n_participants"] == count]
         figure.add_scatter(
             x=rows["consistency"],
-            y=rows[size],
+            y=rows["n_vertices"],
             mode="markers+text",
             text=rows["label"],
             textposition=rows["side"],
@@ -132,9 +119,7 @@ def concept_chart(
             hoverinfo="text",
         )
     figure.update_xaxes(title="consistency: cosine between participants' directions", range=ends[0])
-    figure.update_yaxes(
-        title=f"{SIZES.get(size, escaped(size))}, logarithmic", type="log", range=ends[1], **_log_ticks(*ends[1])
-    )
+    figure.update_yaxes(title="vertices, logarithmic", type="log", range=ends[1], **_log_ticks(*ends[1]))
     notes = []
     if unnamed := sum(not side for side in sides):
         notes.append(f"{unnamed} name{'s are' if unnamed > 1 else ' is'} in the hover texts only.")

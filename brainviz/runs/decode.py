@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,7 +139,8 @@ def _retrieval(
         write_array(context.path / file, ranks)
         for row in table:
             found = found_within(ranks, row["k"])
-            low, high = wilson_interval(int(found.sum()), n)
+            hits = float(found.sum())  # whole but for ties
+            low, high = wilson_interval(math.floor(hits), n)[0], wilson_interval(math.ceil(hits), n)[1]
             row |= {name: float(found.mean()), f"{name}_low": low, f"{name}_high": high}
     first = table[0]
     return {

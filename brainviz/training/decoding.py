@@ -42,7 +42,6 @@ class DecoderFit:
     bias : (p,) float32 array
     halves_weight : (2, v, p) float32 array or None
         Means over the even and over the odd seeds, to judge what other seeds would change; None for a single seed.
-    halves_bias : (2, p) float32 array or None
     loss : (k,) float64 array
         Mean over the seeds, and over the iterations since the point before.
     loss_iterations : (k,) int64 array
@@ -57,7 +56,6 @@ class DecoderFit:
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
     halves_weight: NDArray[np.float32] | None
-    halves_bias: NDArray[np.float32] | None
     loss: NDArray[np.float64]
     loss_iterations: NDArray[np.int64]
     seconds: float
@@ -165,7 +163,6 @@ def fit_decoders(
         weight=(weights.sum(axis=0) / n_seeds).astype(np.float32),
         bias=(biases.sum(axis=0) / n_seeds).astype(np.float32),
         halves_weight=(weights / counts[:, None, None]).astype(np.float32) if n_seeds > 1 else None,
-        halves_bias=(biases / counts[:, None]).astype(np.float32) if n_seeds > 1 else None,
         loss=np.add.reduceat(losses, [0, *points[:-1]]) / np.diff(points, prepend=0) / n_seeds,
         loss_iterations=points,
         seconds=time.perf_counter() - start,

@@ -114,14 +114,6 @@ def found_within(ranks: NDArray[np.integer], k: int) -> NDArray[np.float64]:
     return found
 
 
-def top_k(ranks: NDArray[np.integer], k: int) -> float:
-    """Share of the brain vectors whose own image is among the k most similar ones: the mean of `found_within`.
-
-    Collapsed embeddings score k/n, which is chance; with k = 1 this is `retrieval_top1`.
-    """
-    return float(found_within(ranks, k).mean())
-
-
 def _check_pairs(z_brain: Tensor, z_image: Tensor) -> None:
     if z_brain.ndim != 2 or z_brain.shape != z_image.shape or len(z_brain) == 0:
         raise SpecError(

@@ -141,15 +141,6 @@ def test_concepts_without_a_consistency_are_left_out_and_counted(provenance: Pro
     assert "Left out: 2 without a consistency." in printed(figure)
 
 
-def test_another_size_can_be_upwards(provenance: Provenance) -> None:
-    figure = concept_chart(concepts(4).assign(n_pictures=[1, 10, 100, 1000]), provenance, size="n_pictures")
-    assert sorted(y for trace in figure.data for y in trace.y) == [1, 10, 100, 1000]
-    assert figure.layout.yaxis.title.text == "n_pictures, logarithmic"
-    for size in ("volume", "name"):
-        with pytest.raises(SpecError, match=size):
-            concept_chart(concepts(4), provenance, size=size)
-
-
 def test_cosines_are_cells_whose_colours_diverge_about_0(provenance: Provenance) -> None:
     cosines = np.array([[1, 0.6, -0.2], [0.6, 1, np.nan], [-0.2, np.nan, 1]])
     figure = concept_matrix(cosines, ["faces", "<b>", "faces"], provenance)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from brainviz.errors import SpecError
-from brainviz.training.retrieval import ROWS_PER_BLOCK, found_within, retrieval_ranks, retrieval_top1, top_k
+from brainviz.training.retrieval import ROWS_PER_BLOCK, found_within, retrieval_ranks, retrieval_top1
 
 
 def test_counts_brain_vectors_whose_nearest_image_is_their_own() -> None:
@@ -65,8 +65,8 @@ def test_ranks_equal_a_count_with_many_ties() -> None:
             len(set(range(first, last + 1)) & set(range(1, k + 1))) / (last - first + 1) for first, last in ranks
         ]
         np.testing.assert_allclose(found_within(ranks, k), expected)
-        assert top_k(ranks, k) == pytest.approx(np.mean(expected))
-    assert top_k(ranks, 1) == pytest.approx(retrieval_top1(z_brain, z_image))
+        assert found_within(ranks, k).mean() == pytest.approx(np.mean(expected))
+    assert found_within(ranks, 1).mean() == pytest.approx(retrieval_top1(z_brain, z_image))
 
 
 def test_ranks_without_ties_over_block_borders() -> None:
@@ -80,21 +80,23 @@ def test_ranks_without_ties_over_block_borders() -> None:
     # Float32 may exchange two images whose cosines are within rounding of each other.
     assert (np.abs(ranks - expected[:, None]).max(axis=1) > 0).mean() < 0.02
     assert np.abs(ranks - expected[:, None]).max() <= 1
-    assert top_k(ranks, 1) == pytest.approx(retrieval_top1(z_brain, z_image))
-    assert 0 < top_k(ranks, 1) < top_k(ranks, 5) < top_k(ranks, n) == 1
+    assert found_within(ranks, 1).mean() == pytest.approx(retrieval_top1(z_brain, z_image))
+    assert 0 < found_within(ranks, 1).mean() < found_within(ranks, 5).mean() < found_within(ranks, n).mean() == 1
 
 
 def test_ranks_of_collapsed_embeddings_score_chance() -> None:
     ranks = retrieval_ranks(torch.ones(8, 3), torch.ones(8, 3))
     assert ranks.tolist() == [[1, 8]] * 8
-    assert top_k(ranks, 3) == pytest.approx(3 / 8)
+    assert found_within(ranks, 3).mean() == pytest.approx(3 / 8)
 
 
 def test_random_embeddings_score_chance() -> None:
     generator = torch.Generator().manual_seed(0)
     ranks = retrieval_ranks(*torch.randn(2, 1000, 16, generator=generator))
     for k in (10, 100, 500):
-        assert top_k(ranks, k) == pytest.approx(k / 1000, abs=4 * (k / 1000 * (1 - k / 1000) / 1000) ** 0.5)
+        assert found_within(ranks, k).mean() == pytest.approx(
+            k / 1000, abs=4 * (k / 1000 * (1 - k / 1000) / 1000) ** 0.5
+        )
 
 
 def test_an_unknown_embedding_finds_nothing() -> None:
@@ -108,6 +110,6 @@ def test_ranks_must_pair_up() -> None:
     with pytest.raises(SpecError, match="pair up"):
         retrieval_ranks(torch.ones(3, 2), torch.ones(2, 2))
     with pytest.raises(SpecError, match="at least 1"):
-        top_k(np.ones((3, 2), dtype=int), 0)
+        found_within(np.ones((3, 2), dtype=int), 0)
     with pytest.raises(SpecError, match="at least 1"):
-        top_k(np.ones((0, 2), dtype=int), 1)
+        found_within(np.ones((0, 2), dtype=int), 1)
