@@ -15,7 +15,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Download,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from brainviz.config import REPOSITORY
 from brainviz.runs import queue
@@ -163,6 +173,26 @@ class Visitor:
         """Press a button, and wait for the page."""
         self.page.get_by_role("button", name=name).click()
         self.settle()
+
+    def download(self, name: str) -> Download:
+        """Press a download's button, and return what comes.
+
+        A page that is being drawn anew loses the click, or the file that is made for it: then the button is pressed
+        again, as anybody would.
+        """
+        for attempt in range(3):
+            self.settle()
+            self.page.wait_for_timeout(500)  # what a viewer or a fragment tells may still have it drawn anew
+            self.settle()
+            try:
+                with self.page.expect_download(timeout=1000 * PAGE_SECONDS / (1 if attempt == 2 else 4)) as found:
+                    self.page.get_by_role("button", name=name).click()
+            except PlaywrightTimeout:
+                if attempt == 2:
+                    raise
+            else:
+                break
+        return found.value
 
     def see(self, text: str, seconds: float = PAGE_SECONDS) -> None:
         """Wait until a text is on the page."""

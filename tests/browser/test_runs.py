@@ -52,11 +52,9 @@ def test_a_run_goes_on_when_the_page_is_closed(tiny_server: Any, visitor: Any) -
         ("Figure, HTML", "tiny_subj01_difference.html"),
         ("Requests, JSON", "tiny_subj01_difference.json"),
     ):
-        other.settle()  # a page that is being drawn anew loses clicks
-        with other.page.expect_download() as found:
-            other.page.get_by_role("button", name=button).click()
-        assert found.value.suggested_filename == ending
-        assert "subj01" in found.value.path().read_text(errors="replace")
+        found = other.download(button)
+        assert found.suggested_filename == ending
+        assert "subj01" in found.path().read_text(errors="replace")
 
 
 def test_methods_side_by_side(tiny_server: Any, visitor: Any) -> None:
@@ -84,9 +82,7 @@ def test_methods_side_by_side(tiny_server: Any, visitor: Any) -> None:
         assert f"show={view}" in one.page.url
     one.button("Start tests (1 run)")
     one.see("Of 2 ROIs, random is better in", RUN_SECONDS)
-    with one.page.expect_download() as found:
-        one.page.get_by_role("button", name="Tests, CSV").click()
-    text = found.value.path().read_text()
+    text = one.download("Tests, CSV").path().read_text()
     assert "# method: random against untuned" in text
     assert len([line for line in text.splitlines() if line.startswith("subj01,lh,")]) == 2
     (run,) = tiny_server.store.runs("comparison")

@@ -482,9 +482,7 @@ def test_a_lasso_on_the_flat_map_picks_a_patch(encoded: str, visitor: Any) -> No
     one.page.mouse.up()
     one.see("Patch of")
     settle(one)
-    with one.page.expect_download() as found:
-        one.page.get_by_role("button", name="Vertices picked, CSV").click()
-    table = pd.read_csv(found.value.path(), comment="#")
+    table = pd.read_csv(one.download("Vertices picked, CSV").path(), comment="#")
     assert set(table["hemi"]) == {"lh"}
 
     places, faces = mesh_of("flat", "lh")[0][:, :2], mesh_of("flat", "lh")[1]
@@ -600,10 +598,8 @@ def test_a_map_as_a_file_is_the_same_picture(encoded: str, visitor: Any, tmp_pat
     one = visitor()
     one.go(f"{encoded}&camera=posterior&borders=pole-left&threshold=0.3")
     settle(one)
-    with one.page.expect_download() as waiting:
-        one.page.get_by_role("button", name="Figure, HTML").click()
     file = tmp_path / "map.html"
-    waiting.value.save_as(file)
+    one.download("Figure, HTML").save_as(file)
     reader = visitor()
     asked: list[str] = []
     reader.page.on("request", lambda request: asked.append(request.url))
