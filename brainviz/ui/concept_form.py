@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -50,7 +51,7 @@ def require_concepts(source: Source) -> Choice:
             for name in SHOWN_FIRST:
                 values[name] = draw_setting(fields[name], name, defaults[name], defaults[name], width=PIXELS)
         if participants:
-            defaults |= _usual_choice_of_vertices(source, participants[0], float(defaults["test_share"]))
+            defaults |= _usual_choice_of_vertices(source, participants[0], defaults, fields["selection"].choices)
         with st.expander("All settings", icon=":material/tune:"):
             for group, heading in GROUPS.items():
                 own = [field for field in fields.values() if field.group == group and field.name not in NOT_DRAWN]
@@ -106,13 +107,20 @@ def _choice(
     return Choice((("concepts", spec),), tuple(left_out))
 
 
-def _usual_choice_of_vertices(source: Source, subject: str, test_share: float) -> dict[str, Any]:
-    """Return by what a participant's vertices are chosen, and what they must exceed, unless somebody says otherwise."""
+def _usual_choice_of_vertices(
+    source: Source, subject: str, defaults: Mapping[str, Any], selections: Sequence[str]
+) -> dict[str, Any]:
+    """Return by what a participant's vertices are chosen, and what they must exceed, unless somebody says otherwise.
+
+    What they must exceed goes with what is picked in the form, whose controls are drawn later.
+    """
     place = Place(source.dataset, source.index, subject, None, None, False)
     suggested = source.dataset.defaults
     selection = str(suggested.get("selection", usual_selection(place)))
-    threshold = suggested.get("vertex_threshold", usual_threshold(selection, place, test_share))
-    return {"selection": selection, "vertex_threshold": threshold}
+    picked = st.session_state.get("selection", st.query_params.get("selection"))
+    share = float(st.session_state.get("test_share", defaults["test_share"]))
+    usual = usual_threshold(picked if picked in selections else selection, place, share)
+    return {"selection": selection, "vertex_threshold": suggested.get("vertex_threshold", usual)}
 
 
 def _pick_participants(source: Source) -> list[str]:

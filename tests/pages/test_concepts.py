@@ -780,6 +780,28 @@ def test_links_that_name_what_is_not_there_say_so(
     assert "which is not here" in said(at)
 
 
+def test_the_threshold_shown_is_the_one_that_is_used(
+    shared: None, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where pictures are few, r has to be higher than a noise ceiling; what is typed is taken as it is."""
+    asked: list[dict[str, Any]] = []
+
+    def note(kind: str, *args: Any, **values: Any) -> Any:
+        spec = make_spec(kind, *args, **values)
+        asked.append({decoder.subject: decoder.vertex_threshold for decoder in spec.decoders})  # type: ignore[attr-defined]
+        return spec
+
+    monkeypatch.setattr("brainviz.ui.concept_form.make_spec", note)
+    at = visit("concepts", dataset="shared")
+    threshold = lambda: at.number_input(key="vertex_threshold").value  # noqa: E731
+    assert set(asked[-1].values()) == {threshold()} == {0.08}
+    at.selectbox(key="selection").set_value("encoding").run()
+    assert set(asked[-1].values()) == {threshold()}
+    assert threshold() > 0.2
+    at.number_input(key="vertex_threshold").set_value(0.08).run()
+    assert set(asked[-1].values()) == {threshold()} == {0.08}
+
+
 def test_more_others_than_there_are_is_said_before_the_start(shared: None, visit: Visit) -> None:
     at = visit("concepts", dataset="shared", participants=["subj01", "subj02"])
     assert "each participant has 1 other, and 3 are asked for" in said(at)
