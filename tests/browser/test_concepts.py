@@ -85,6 +85,7 @@ def test_the_usual_concept_is_named_and_two_people_do_not_overwrite_each_other(
     for visiting in (one, other):
         visiting.go(f"{link}&show=One concept")
         visiting.see("Most associated")
+        visiting.settle()  # a page that is being drawn anew loses what is typed
         visiting.page.get_by_role("button", name="Name, note, hide").click()
         visiting.page.get_by_role("textbox", name="Name").fill("cats" if visiting is one else "pets")
     one.page.get_by_role("button", name="Save").click()
